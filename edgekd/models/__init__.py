@@ -1,0 +1,1 @@
+"""From any accepted file to a network of real modules."""
