@@ -1,0 +1,1 @@
+"""Training a student from its teacher, with and without fake quantization."""

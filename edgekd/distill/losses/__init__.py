@@ -1,0 +1,1 @@
+"""Distillation losses, one file each; every loss returns one value per example."""

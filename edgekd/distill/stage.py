@@ -1,0 +1,104 @@
+"""The training stages of a run: distillation, then distillation with fake quantization; and the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import fx, nn
+
+from edgekd.data import Images, batches, normalize
+from edgekd.distill.train import EpochCallback, Phase, train
+from edgekd.inputs import Inputs
+from edgekd.quantize.prepare import calibrate, prepare
+from edgekd.recipe import Recipe
+
+_CALIBRATION_BATCH = 128
+
+
+def train_float(
+    network: fx.GraphModule,
+    teacher: nn.Module | None,
+    inputs: Inputs,
+    recipe: Recipe,
+    *,
+    name: str,
+    epochs: int,
+    checkpoint: Path,
+    on_progress: Callable[[int, int, str], None],
+) -> fx.GraphModule:
+    """Train in float, from soft targets where a teacher is given and from labels alone where none is."""
+    phase = _phase(recipe, name, epochs, recipe.learning_rate)
+    return _train(network, teacher, inputs, phase, checkpoint, on_progress)
+
+
+def train_quantized(
+    student: fx.GraphModule,
+    teacher: nn.Module,
+    inputs: Inputs,
+    recipe: Recipe,
+    *,
+    calibration: Images,
+    checkpoint: Path,
+    on_progress: Callable[[int, int, str], None],
+) -> fx.GraphModule:
+    """Fold batch norm, estimate ranges, and go on distilling with fake quantization; with 0 epochs only the first two."""
+    prepared = post_training_quantized(student, inputs, calibration)
+    phase = _phase(recipe, "quantize", recipe.quantized_epochs, recipe.quantized_learning_rate)
+    return _train(prepared, teacher, inputs, phase, checkpoint, on_progress)
+
+
+def post_training_quantized(network: fx.GraphModule, inputs: Inputs, calibration: Images) -> fx.GraphModule:
+    """Return the prepared network with ranges from the calibration images, without any training."""
+    prepared = prepare(network)
+    calibrate(prepared, (normalize(x, inputs.normalization) for x, _, _ in batches(calibration, _CALIBRATION_BATCH)))
+    return prepared
+
+
+def _phase(recipe: Recipe, name: str, epochs: int, learning_rate: float) -> Phase:
+    return Phase(
+        name=name,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size,
+        weight_decay=recipe.weight_decay,
+        temperature=recipe.temperature,
+        soft_weight=recipe.soft_weight,
+        clip_norm=recipe.clip_norm,
+        ema_decay=recipe.ema_decay,
+        augmentations=recipe.augmentations,
+    )
+
+
+def _train(
+    network: fx.GraphModule,
+    teacher: nn.Module | None,
+    inputs: Inputs,
+    phase: Phase,
+    checkpoint: Path,
+    on_progress: Callable[[int, int, str], None],
+) -> fx.GraphModule:
+    if phase.epochs == 0:
+        return network
+    trained, _ = train(
+        network,
+        teacher=teacher,
+        train_images=inputs.splits.train,
+        validation_images=inputs.splits.validation,
+        normalization=inputs.normalization,
+        phase=phase,
+        checkpoint=checkpoint,
+        on_progress=_shown(on_progress),
+    )
+    return trained
+
+
+def _shown(on_progress: Callable[[int, int, str], None]) -> EpochCallback:
+    def show(_phase: str, epoch: int, epochs: int, step: int, steps: int, last: float | None) -> None:
+        text = f"epoch {epoch} of {epochs}, step {step} of {steps}"
+        if last is not None:
+            text += f", validation {last:.2%}"
+        on_progress((epoch - 1) * steps + step, epochs * steps, text)
+
+    return show

@@ -1,0 +1,242 @@
+"""The training loop: one phase of epochs, resumable after each, the same result whether it was interrupted or not.
+
+All randomness of an epoch comes from the seed and the epoch's number. What an epoch leaves behind (weights, their
+moving average, the optimizer's momentum) is written as safetensors before the next begins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from edgekd.data import Images, Normalization, batches, normalize
+from edgekd.distill.losses.soft_target import soft_target
+from edgekd.errors import DistillError
+from edgekd.models.evaluate import accuracy
+from edgekd.prune.slicing import copy_network
+from edgekd.quantize.prepare import set_observing
+from edgekd.records import Metric
+from edgekd.store import written_whole
+
+_WARM_UP_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """The settings of a phase. `soft_weight` is the soft target's share of the loss; cross-entropy has the rest."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+    seed: int
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    temperature: float = 4.0
+    soft_weight: float = 0.7
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+    augmentations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """What one epoch gave: the mean training loss and the averaged network's accuracy on `validation`."""
+
+    epoch: int
+    loss: float
+    accuracy: Metric
+
+
+EpochCallback = Callable[[str, int, int, int, int, float | None], None]
+
+
+def ignore_progress(_phase: str, _epoch: int, _epochs: int, _step: int, _steps: int, _accuracy: float | None) -> None:
+    """Report nothing."""
+
+
+def train(
+    network: fx.GraphModule,
+    *,
+    teacher: nn.Module | None,
+    train_images: Images,
+    validation_images: Images,
+    normalization: Normalization,
+    phase: Phase,
+    checkpoint: Path | None = None,
+    on_progress: EpochCallback = ignore_progress,
+) -> tuple[fx.GraphModule, tuple[EpochRecord, ...]]:
+    """Return the moving average of `network` trained for one phase, and what each epoch gave.
+
+    The last epoch's average is returned: nothing is selected, since the cosine schedule ends where it should.
+
+    Args:
+        network: The network to start from; left as it was. A prepared one is trained with fake quantization.
+        teacher: Soft targets come from it; without one the loss is cross-entropy alone.
+        train_images: What is learned from.
+        validation_images: What the accuracy of each epoch is measured on.
+        normalization: How pixels become inputs.
+        phase: The settings.
+        checkpoint: Where to keep the state of the last finished epoch; an existing one is gone on from.
+        on_progress: Called with phase, epoch, epochs, step, steps and the last accuracy.
+
+    Raises:
+        DistillError: The loss is not finite.
+    """
+    state = _State(network, phase)
+    history = state.restore(checkpoint) if checkpoint is not None and checkpoint.is_file() else []
+    steps = math.ceil(len(train_images) / phase.batch_size)
+    for epoch in range(len(history), phase.epochs):
+        set_observing(state.network, is_observing=epoch < (phase.epochs + 1) // 2)
+        last = history[-1].accuracy.value if history else None
+        loss = 0.0
+        for step, (x, y) in enumerate(_epoch_batches(train_images, normalization, phase, epoch)):
+            loss += _step(state, teacher, x, y, phase, epoch * steps + step, phase.epochs * steps)
+            on_progress(phase.name, epoch + 1, phase.epochs, step + 1, steps, last)
+        metric = accuracy(state.average, validation_images, normalization, split="validation")
+        history.append(EpochRecord(epoch=epoch + 1, loss=loss / steps, accuracy=metric))
+        on_progress(phase.name, epoch + 1, phase.epochs, steps, steps, metric.value)
+        if checkpoint is not None:
+            state.save(checkpoint, history)
+    set_observing(state.average, is_observing=False)
+    return state.average.eval(), tuple(history)
+
+
+def learning_rate_at(phase: Phase, step: int, steps: int) -> float:
+    """Return the rate of a step: a short linear warm-up, then a cosine to zero.
+
+    Source: Loshchilov and Hutter 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR, equation 5,
+    arXiv:1608.03983, without restarts; the warm-up is ours.
+    """
+    warm_up = max(1, int(steps * _WARM_UP_SHARE))
+    if step < warm_up:
+        return phase.learning_rate * (step + 1) / warm_up
+    return phase.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _epoch_batches(
+    images: Images, normalization: Normalization, phase: Phase, epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(phase.seed * 1_000_003 + epoch)
+    for x, y, _ in batches(images, phase.batch_size, generator=generator, augmentations=phase.augmentations):
+        yield normalize(x, normalization).contiguous(memory_format=torch.channels_last), y
+
+
+def _step(
+    state: _State,
+    teacher: nn.Module | None,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    phase: Phase,
+    step: int,
+    steps: int,
+) -> float:
+    # A prepared network has no batch norm left; for a float one this makes its batch norms learn.
+    state.network.train()
+    logits = state.network(x)
+    loss = F.cross_entropy(logits, y, reduction="none")
+    if teacher is not None:
+        with torch.no_grad():
+            targets = teacher(x)
+        soft = soft_target(logits, targets, phase.temperature)
+        loss = (1.0 - phase.soft_weight) * loss + phase.soft_weight * soft
+    mean = loss.mean()
+    value = float(mean.detach())
+    if not math.isfinite(value):
+        raise DistillError(
+            f"training phase '{phase.name}', step {step + 1} of {steps}",
+            expected="a finite loss",
+            found=str(value),
+            hint="Lower the learning rate with --learning-rate; finished epochs are kept.",
+        )
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate_at(phase, step, steps)
+    state.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(mean)
+    nn.utils.clip_grad_norm_(state.network.parameters(), phase.clip_norm)
+    state.optimizer.step()
+    state.update_average(min(phase.ema_decay, (1 + step) / (10 + step)))
+    return value
+
+
+class _State:
+    """The network in training, its moving average and the optimizer, as one thing to save and restore."""
+
+    def __init__(self, network: fx.GraphModule, phase: Phase) -> None:
+        self.phase = phase
+        self.network = copy_network(network)
+        nn.Module.to(self.network, memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it
+        self.average = copy_network(self.network).eval()
+        decayed = [p for p in self.network.parameters() if p.dim() > 1]
+        others = [p for p in self.network.parameters() if p.dim() <= 1]
+        self.optimizer = torch.optim.SGD(
+            [
+                {"params": decayed, "weight_decay": phase.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=phase.learning_rate,
+            momentum=phase.momentum,
+            nesterov=True,
+        )
+        set_observing(self.average, is_observing=False)
+
+    def update_average(self, decay: float) -> None:
+        with torch.no_grad():
+            own: list[torch.Tensor] = list(self.network.parameters())
+            average: list[torch.Tensor] = list(self.average.parameters())
+            torch._foreach_lerp_(average, own, 1.0 - decay)
+            for copied, buffer in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                copied.copy_(buffer)
+
+    def save(self, path: Path, history: list[EpochRecord]) -> None:
+        from safetensors.torch import save_file
+
+        tensors = {f"network/{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            buffer = self.optimizer.state[parameter].get("momentum_buffer")
+            if buffer is not None:
+                tensors[f"momentum/{name}"] = buffer
+        metadata = {
+            "phase": json.dumps(asdict(self.phase)),
+            "history": json.dumps([asdict(e) for e in history]),
+        }
+        with written_whole(path) as temporary:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata)
+
+    def restore(self, path: Path) -> list[EpochRecord]:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        except (SafetensorError, OSError) as error:
+            raise self._foreign(path, str(error)) from error
+        if metadata.get("phase") != json.dumps(asdict(self.phase)):
+            raise self._foreign(path, "one made with other settings")
+        for kind, module in (("network", self.network), ("average", self.average)):
+            prefix = f"{kind}/"
+            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        for name, parameter in self.network.named_parameters():
+            if f"momentum/{name}" in tensors:
+                self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum/{name}"].to(
+                    memory_format=torch.channels_last if parameter.dim() == 4 else torch.preserve_format
+                )
+        return [
+            EpochRecord(epoch=e["epoch"], loss=e["loss"], accuracy=Metric(**e["accuracy"]))
+            for e in json.loads(metadata["history"])
+        ]
+
+    @staticmethod
+    def _foreign(path: Path, found: str) -> DistillError:
+        return DistillError(
+            str(path), expected="a checkpoint of this phase", found=found, hint="Use another --run folder."
+        )

@@ -1,0 +1,1 @@
+"""Simulate in training what the integer runtime will compute."""

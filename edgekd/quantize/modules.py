@@ -1,0 +1,96 @@
+"""The modules of a network under fake quantization.
+
+The arithmetic is onnxruntime's: activations uint8 per tensor with zero in the range (so zero point 0 after a ReLU),
+weights int8 in [-127, 127] symmetric per output channel, bias rounded to int32 steps of input scale times weight scale.
+Simulating the bias too is what makes the exported file agree (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+QMAX_ACTIVATION = 255
+QMAX_WEIGHT = 127
+_SMALLEST_SCALE = 1e-8
+
+
+class ActivationQuantizer(nn.Module):
+    """Fake-quantize a tensor to uint8 with a range estimated by a moving average of minima and maxima.
+
+    While `is_observing`, every call moves the range; the first call sets it. The range always contains zero.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+    scale: torch.Tensor
+    zero_point: torch.Tensor
+
+    def __init__(self, momentum: float = 0.05) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.is_observing = True
+        self.register_buffer("low", torch.tensor(0.0))
+        self.register_buffer("high", torch.tensor(0.0))
+        self.register_buffer("scale", torch.tensor(1.0))
+        self.register_buffer("zero_point", torch.tensor(0, dtype=torch.int32))
+
+    def observe(self, x: torch.Tensor) -> None:
+        """Move the range towards the minimum and maximum of `x`."""
+        low, high = torch.aminmax(x.detach())
+        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+        rate = self.momentum if bool(self.high > self.low) else 1.0
+        self.low.lerp_(low, rate)
+        self.high.lerp_(high, rate)
+        self.scale.copy_(((self.high - self.low) / QMAX_ACTIVATION).clamp(min=_SMALLEST_SCALE))
+        self.zero_point.copy_((-self.low / self.scale).round().clamp(0, QMAX_ACTIVATION))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `x` rounded to the 256 representable values."""
+        if self.is_observing:
+            self.observe(x)
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, 0, QMAX_ACTIVATION)
+
+
+class _RoundBias(torch.autograd.Function):
+    """Round to multiples of a step; the gradient passes as if nothing had happened (straight-through)."""
+
+    @staticmethod
+    def forward(_ctx: Any, bias: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        return torch.round(bias / step) * step
+
+    @staticmethod
+    def backward(_ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0], None
+
+
+class QuantizedLayer(nn.Module):
+    """A convolution or linear layer with fake-quantized weight and bias.
+
+    Called with the input and the scale of the input's quantizer, which the bias's step depends on.
+    """
+
+    def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def weight_scale(self) -> torch.Tensor:
+        """The step of each output channel's weights, `[channels]`."""
+        largest = self.layer.weight.detach().flatten(1).abs().amax(1)
+        return (largest / QMAX_WEIGHT).clamp(min=_SMALLEST_SCALE)
+
+    def forward(self, x: torch.Tensor, input_scale: torch.Tensor) -> torch.Tensor:
+        """Return what the integer kernel returns before its output is quantized."""
+        scale = self.weight_scale()
+        zero = torch.zeros_like(scale, dtype=torch.int32)
+        weight = torch.fake_quantize_per_channel_affine(self.layer.weight, scale, zero, 0, -QMAX_WEIGHT, QMAX_WEIGHT)
+        bias = self.layer.bias
+        if bias is not None:
+            bias = _RoundBias.apply(bias, scale * input_scale)  # type: ignore[no-untyped-call]  # torch's own
+        if isinstance(self.layer, nn.Linear):
+            return F.linear(x, weight, bias)
+        output: torch.Tensor = self.layer._conv_forward(x, weight, bias)
+        return output

@@ -1,0 +1,109 @@
+"""Put fake quantization where the integer runtime will quantize."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+
+import torch
+from torch import fx, nn
+
+from edgekd.models.layers import ChannelPad
+from edgekd.quantize.fold import fold_batch_norm, module_of
+from edgekd.quantize.modules import ActivationQuantizer, QuantizedLayer
+
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+_FUSED_ACTIVATIONS = (nn.ReLU, nn.ReLU6)
+_OTHER_ACTIVATIONS = (nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Sigmoid, nn.LeakyReLU, nn.Hardtanh)
+_AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_MOVING_MODULES = (nn.MaxPool2d, ChannelPad, nn.Dropout)
+_MOVING_FUNCTIONS = (operator.getitem, torch.flatten)
+_ARITHMETIC = (operator.add, operator.mul, torch.cat)
+
+
+def prepare(network: fx.GraphModule) -> fx.GraphModule:
+    """Return the network with batch norm folded and fake quantization in place, ready for calibration or training.
+
+    Quantized are the input, the output of every layer, sum, product, concatenation, average and activation (after the
+    ReLU that is fused into it), but not the logits. Operators that only move values (max pooling, slicing, padding,
+    flattening) keep the range of their input. Operators this module does not know are computed in float.
+    """
+    prepared = fold_batch_norm(network)
+    quantizers: dict[fx.Node, str] = {}
+    for node in list(prepared.graph.nodes):
+        if _is_quantized(prepared, node):
+            _insert_quantizer(prepared, node, quantizers)
+    for node in list(prepared.graph.nodes):
+        layer = module_of(prepared, node)
+        if isinstance(layer, (*_LAYERS, QuantizedLayer)):
+            _quantize_layer(prepared, node, layer)
+    prepared.graph.lint()
+    prepared.recompile()
+    return prepared
+
+
+def calibrate(prepared: fx.GraphModule, batches: Iterable[torch.Tensor]) -> None:
+    """Estimate the ranges of a prepared network from batches of inputs, without training it."""
+    set_observing(prepared, is_observing=True)
+    prepared.eval()
+    with torch.no_grad():
+        for batch in batches:
+            prepared(batch)
+    set_observing(prepared, is_observing=False)
+
+
+def set_observing(prepared: nn.Module, *, is_observing: bool) -> None:
+    """Let the ranges of a prepared network move, or freeze them."""
+    for module in prepared.modules():
+        if isinstance(module, ActivationQuantizer):
+            module.is_observing = is_observing
+
+
+def moves_values(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Say whether a node only moves values, so that its output has the range of its input."""
+    if node.op == "call_function":
+        return node.target in _MOVING_FUNCTIONS
+    return isinstance(module_of(network, node), _MOVING_MODULES)
+
+
+def quantizer_before(network: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """Return the quantizer node whose range the value of `node` has, or None if it is float."""
+    while moves_values(network, node):
+        node = node.all_input_nodes[0]
+    return node if isinstance(module_of(network, node), ActivationQuantizer) else None
+
+
+def _is_quantized(network: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "placeholder":
+        return True
+    users = list(node.users)
+    if any(user.op == "output" for user in users):
+        return False
+    module = module_of(network, node)
+    if isinstance(module, _LAYERS) or (node.op == "call_function" and node.target in _ARITHMETIC):
+        return not (len(users) == 1 and isinstance(module_of(network, users[0]), _FUSED_ACTIVATIONS))
+    return isinstance(module, _FUSED_ACTIVATIONS + _OTHER_ACTIVATIONS + _AVERAGES)
+
+
+def _insert_quantizer(network: fx.GraphModule, node: fx.Node, quantizers: dict[fx.Node, str]) -> None:
+    name = f"quantizer_{node.name}"
+    network.add_submodule(name, ActivationQuantizer())
+    quantizers[node] = name
+    with network.graph.inserting_after(node):
+        quantized = network.graph.call_module(name, (node,))
+    quantized.meta = dict(node.meta)
+    node.replace_all_uses_with(quantized, delete_user_cb=lambda user: user is not quantized)
+
+
+def _quantize_layer(network: fx.GraphModule, node: fx.Node, layer: nn.Module) -> None:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)  # layers are called with one tensor
+    quantizer = quantizer_before(network, source)
+    if quantizer is None:
+        return
+    if isinstance(layer, _LAYERS):  # not yet replaced by an earlier call of the same layer
+        parent, _, name = str(node.target).rpartition(".")
+        setattr(network.get_submodule(parent), name, QuantizedLayer(layer))
+    with network.graph.inserting_before(node):
+        scale = network.graph.get_attr(f"{quantizer.target}.scale")
+    node.args = (source, scale)
