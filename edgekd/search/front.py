@@ -1,0 +1,78 @@
+"""From evaluated candidates to a front, to the plan that is built, and to `front.json` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekd.errors import SearchError
+from edgekd.records import Candidate, ParetoFront
+from edgekd.search.nsga2 import hypervolume, non_dominated
+
+
+def make_front(
+    candidates: Sequence[Candidate],
+    *,
+    objective_names: tuple[str, ...],
+    reference_point: tuple[float, ...],
+    history: Sequence[tuple[int, float]],
+    seed: int,
+) -> ParetoFront:
+    """Return the feasible candidates that no other feasible one dominates, by ascending loss."""
+    feasible = [c for c in candidates if c.violation <= 0 and np.isfinite(c.objectives).all()]
+    if feasible:
+        front = non_dominated(np.array([c.objectives for c in feasible]))
+        feasible = sorted((feasible[i] for i in front), key=lambda c: (c.objectives, c.plan.id))
+    points = np.array([c.objectives for c in feasible]).reshape(-1, len(objective_names))
+    return ParetoFront(
+        objective_names=objective_names,
+        candidates=tuple(feasible),
+        reference_point=reference_point,
+        hypervolume=hypervolume(points, np.array(reference_point)),
+        evaluations=len(candidates),
+        seed=seed,
+        history=tuple(history),
+    )
+
+
+def choose(front: ParetoFront) -> Candidate:
+    """Return the candidate with the smallest loss: budgets are constraints, and within them accuracy is wanted.
+
+    Raises:
+        SearchError: The front is empty.
+    """
+    if not front.candidates:
+        raise SearchError(
+            "search",
+            expected="at least one candidate that meets every budget",
+            found=f"none among {front.evaluations} evaluations",
+            hint="Allow more with --evaluations, or loosen a budget.",
+        )
+    return min(front.candidates, key=lambda c: (c.objectives[0], c.plan.id))
+
+
+def front_document(front: ParetoFront) -> dict[str, Any]:
+    """Return the content of `front.json`."""
+    return {
+        "schema_version": 1,
+        "objective_names": list(front.objective_names),
+        "reference_point": list(front.reference_point),
+        "hypervolume": front.hypervolume,
+        "evaluations": front.evaluations,
+        "seed": front.seed,
+        "history": [list(entry) for entry in front.history],
+        "candidates": [
+            {
+                "id": candidate.plan.id,
+                "widths": dict(candidate.plan.widths),
+                "objectives": list(candidate.objectives),
+                "violation": candidate.violation,
+                "size_bytes": candidate.size_bytes,
+                "macs": candidate.macs,
+                "parameters": candidate.parameters,
+            }
+            for candidate in front.candidates
+        ],
+    }

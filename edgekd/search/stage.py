@@ -1,0 +1,133 @@
+"""The search stage: from a ranked network and budgets to the front and the plan that is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgekd.data import Images
+from edgekd.errors import InfeasibleError, ModelError
+from edgekd.export.size import SizeModel, fit_size
+from edgekd.inputs import Inputs
+from edgekd.models.evaluate import accuracy
+from edgekd.prune.groups import ChannelMap
+from edgekd.quantities import format_energy_uj, format_latency_us, format_share, format_size
+from edgekd.recipe import Recipe
+from edgekd.records import Budget, ParetoFront, Plan, Precision, Target
+from edgekd.search.accuracy import candidate_loss, candidate_network
+from edgekd.search.plan_costs import cost_function
+from edgekd.search.search import CostFunction, SearchSettings, search_widths
+from edgekd.search.space import WidthSpace, count_operators, width_space
+from edgekd.store import RunFolder
+
+
+def find_front(
+    network: fx.GraphModule,
+    channels: ChannelMap,
+    inputs: Inputs,
+    *,
+    target: Target,
+    budgets: tuple[Budget, ...],
+    original_bytes: int,
+    recipe: Recipe,
+    run: RunFolder,
+    on_progress: Callable[[int, int, str], None],
+) -> ParetoFront:
+    """Return the front of the search.
+
+    Args:
+        network: The network as it came.
+        channels: Its ranked groups.
+        inputs: The data.
+        target: Whose tables and channel multiple count.
+        budgets: What every candidate on the front keeps.
+        original_bytes: Size of the uncompressed ONNX file of the precision the size budget is for.
+        recipe: The settings.
+        run: Where measured losses are kept.
+        on_progress: Called with evaluations done and in all, and a line of text.
+
+    Raises:
+        ModelError: Nothing can be pruned.
+        InfeasibleError: Even the smallest network is over a budget.
+    """
+    space = width_space(channels, target.channel_multiple)
+    if not space.choices:
+        reasons = sorted({str(group.reason) for group in channels.groups})
+        raise ModelError(
+            "model",
+            expected="channels that can be dropped",
+            found=f"none: {'; '.join(reasons)}",
+            hint="`edgekd inspect` shows every group with its reason.",
+        )
+    full = space.widths(space.uniform(1.0)[None])
+    size_model: SizeModel = fit_size(
+        count_operators(network, channels, full), original_bytes, _precision(recipe.size_of)
+    )
+    costs = cost_function(network, channels, target, size_model)
+    recalibration = some_images(inputs.splits.train, recipe.recalibration_samples, recipe.seed)
+
+    def loss(plan: Plan) -> float:
+        candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)
+        return candidate_loss(candidate, inputs.splits.search, inputs.normalization)
+
+    _require_feasible(network, channels, space, costs, budgets, inputs, recalibration)
+    return search_widths(
+        space,
+        costs=costs,
+        loss=loss,
+        budgets=budgets,
+        settings=SearchSettings(evaluations=recipe.evaluations, population=recipe.population, seed=recipe.seed),
+        journal=run.search / "losses.jsonl",
+        on_progress=lambda done, total, best: on_progress(
+            done, max(done, total), f"{done} plans, best loss within the budgets {best:.3f}"
+        ),
+    )
+
+
+def some_images(images: Images, samples: int, seed: int) -> Images:
+    """Return `samples` images drawn without replacement; all of them if there are fewer."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images.select(order[:samples])
+
+
+def _require_feasible(
+    network: fx.GraphModule,
+    channels: ChannelMap,
+    space: WidthSpace,
+    costs: CostFunction,
+    budgets: tuple[Budget, ...],
+    inputs: Inputs,
+    recalibration: Images,
+) -> None:
+    smallest = space.widths(np.zeros((1, len(space.choices)), dtype=np.int64))
+    cost = costs(smallest)
+    for budget in budgets:
+        least = float(getattr(cost, budget.quantity)[0])
+        if least <= budget.limit:
+            continue
+        plan = space.plan(smallest[0])
+        candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)
+        reached = accuracy(candidate, inputs.splits.validation, inputs.normalization, split="validation")
+        raise InfeasibleError(
+            f"budget on {budget.quantity}",
+            expected=f"a network of at most {_formatted(budget.quantity, budget.limit)}",
+            found=(
+                f"the smallest reachable is {_formatted(budget.quantity, least)} (plan {plan.id}), with an accuracy "
+                f"of {format_share(reached.value)} on {reached.samples} validation images before any training"
+            ),
+            hint="Raise the budget, or start from a smaller network.",
+        )
+
+
+def _precision(name: str) -> Precision:
+    precisions: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+    return precisions[name]
+
+
+def _formatted(quantity: str, value: float) -> str:
+    if quantity == "size_bytes":
+        return format_size(value)
+    return format_latency_us(value) if quantity == "latency_us" else format_energy_uj(value)
