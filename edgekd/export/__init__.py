@@ -1,0 +1,1 @@
+"""Files to deploy, and the proof that they compute what was trained."""

@@ -1,0 +1,140 @@
+"""Write ONNX: fp32, fp16 and int8 (QDQ), slim and with the same bytes for the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from edgekd.errors import ExportError
+from edgekd.export.qdq import OPSET, to_qdq
+from edgekd.models.load import quiet_torch
+from edgekd.quantize.fold import fold_batch_norm
+from edgekd.records import Precision
+from edgekd.store import written_whole
+
+IR_VERSION = 10
+
+
+class _HalfInside(nn.Module):
+    """Computes in fp16 between a float32 input and a float32 output, which every caller can use."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.half()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(x.half())
+        return logits.float()
+
+
+def export_onnx(
+    network: fx.GraphModule,
+    path: Path,
+    *,
+    precision: Precision,
+    input_shape: tuple[int, int, int],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write `network` as ONNX with input `input` `[batch, channels, height, width]` and output `logits`.
+
+    Args:
+        network: A float network, or for int8 a prepared one (`edgekd.quantize.prepare`).
+        path: Where to; written whole or not at all.
+        precision: Which arithmetic the file asks for.
+        input_shape: (channels, height, width); the batch is dynamic.
+        metadata: What the file should say about itself.
+
+    Raises:
+        ExportError: An operator has no ONNX form, or the disk is full.
+    """
+    model = onnx_model(network, precision=precision, input_shape=input_shape)
+    for key in sorted(metadata):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, metadata[key]
+    with written_whole(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def onnx_model(network: fx.GraphModule, *, precision: Precision, input_shape: tuple[int, int, int]) -> Any:
+    """Return the `onnx.ModelProto` of a network, without metadata.
+
+    Raises:
+        ExportError: An operator has no ONNX form.
+    """
+    module: nn.Module = to_qdq(network) if precision == "int8" else fold_batch_norm(network)
+    if precision == "fp16":
+        module = _HalfInside(module)
+    example = torch.zeros(2, *input_shape)
+    try:
+        with quiet_torch(), torch.no_grad():
+            program = torch.onnx.export(
+                module.eval(),
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=({0: "batch"},),
+                input_names=["input"],
+                output_names=["logits"],
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(
+            f"ONNX {precision}",
+            expected="operators that ONNX has",
+            found=str(error).strip().splitlines()[0],
+            hint="Name the operator in an issue; `edgekd inspect` shows where the network uses it.",
+        ) from error
+    if program is None:
+        raise ExportError(
+            f"ONNX {precision}",
+            expected="an ONNX program",
+            found="nothing",
+            hint="This torch returned no program: use torch 2.13.",
+        )
+    return slim(program.model_proto)
+
+
+def slim(model: Any) -> Any:
+    """Strip what a deployed file does not need and give values short names; the computation stays.
+
+    The exporter leaves stack traces, shapes of every value and long names, up to 300 KB, which for a small network
+    decides whether it meets its budget.
+    """
+    graph = model.graph
+    del graph.value_info[:], graph.metadata_props[:], model.metadata_props[:]
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version, model.doc_string = "edgekd", "", ""
+    graph.name, graph.doc_string = "network", ""
+    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
+    names: dict[str, str] = {name: name for name in kept}
+
+    def short(name: str) -> str:
+        return names.setdefault(name, _base36(len(names)))
+
+    for tensor in graph.initializer:
+        tensor.name = short(tensor.name)
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        node.name = ""
+        node.input[:] = [short(name) for name in node.input]
+        node.output[:] = [short(name) for name in node.output]
+    for value in (*graph.input, *graph.output):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    return model
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while number:
+        number, rest = divmod(number, 36)
+        text = digits[rest] + text
+    return "_" + (text or "0")

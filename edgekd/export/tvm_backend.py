@@ -1,0 +1,140 @@
+"""Build a shared library for the target's CPU with TVM. Every TVM call of EdgeKD is in this file."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd.errors import ExportError, MissingDependencyError
+from edgekd.records import Processor
+from edgekd.store import written_whole
+
+# e_machine of the ELF header, by the first part of an LLVM target triple.
+_ELF_MACHINES = {"aarch64": 0xB7, "x86_64": 0x3E, "arm": 0x28}
+
+
+def require_tvm(processor: Processor) -> None:
+    """Make sure a library for `processor` can be built on this machine.
+
+    Raises:
+        MissingDependencyError: TVM or the cross compiler is missing; the hint installs it.
+        ExportError: The target has no TVM description.
+    """
+    if importlib.util.find_spec("tvm") is None:
+        raise MissingDependencyError(
+            "TVM export",
+            expected="the Python package 'tvm'",
+            found="none",
+            hint="Install it: pip install 'edgekd[tvm]', or leave it out: --export onnx.",
+        )
+    if not processor.tvm_target:
+        raise ExportError(
+            f"TVM export for {processor.title}",
+            expected="a tvm_target in the target file",
+            found="none",
+            hint="Add one to the target file, or leave TVM out: --export onnx.",
+        )
+    compiler = processor.cross_compiler
+    if compiler and shutil.which(compiler) is None:
+        package = compiler.partition("-g++")[0]
+        raise MissingDependencyError(
+            f"TVM export for {processor.title}",
+            expected=f"the cross compiler '{compiler}'",
+            found="none on the PATH",
+            hint=f"Install it: apt-get install g++-{package}, or leave TVM out: --export onnx.",
+        )
+
+
+def build_library(onnx_path: Path, library: Path, *, processor: Processor, input_shape: tuple[int, ...]) -> str:
+    """Compile an fp32 ONNX file for `processor` and write it as a shared library for batch size 1.
+
+    Returns:
+        The toolchain, for the artifact's card.
+
+    Raises:
+        ExportError: TVM cannot import or compile the network, or the result is not for the target.
+    """
+    import tvm
+    from tvm import support
+
+    target = tvm.target.Target(dict(_plain(processor.tvm_target)))
+    executable = _compile(onnx_path, target, input_shape)
+    compiler = processor.cross_compiler or "g++"
+    with written_whole(library) as temporary:
+        linked = temporary.with_suffix(".so")
+        try:
+            executable.export_library(str(linked), fcompile=support.cc.cross_compiler(compiler), options=["-Wl,-s"])
+            linked.replace(temporary)
+        except RuntimeError as error:
+            raise _failed(library, "a library that links", error) from error
+        finally:
+            linked.unlink(missing_ok=True)
+        triple = str(dict(processor.tvm_target).get("mtriple", ""))
+        _check_elf(library, temporary, triple)
+    return f"apache-tvm {tvm.__version__}, {compiler}"
+
+
+def run_on_host(onnx_path: Path, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Compile an fp32 ONNX file for this machine and return its outputs, one input at a time.
+
+    The library for the target cannot run here; the same compiler's code for this machine can, and shows that TVM
+    computes what the ONNX file says.
+    """
+    import tvm
+    from tvm import relax
+
+    executable = _compile(onnx_path, tvm.target.Target("llvm"), inputs.shape[1:])
+    machine = relax.VirtualMachine(executable, tvm.cpu())
+    outputs = []
+    for index in range(len(inputs)):
+        result: Any = machine["main"](tvm.runtime.tensor(inputs[index : index + 1]))
+        outputs.append((result if hasattr(result, "numpy") else result[0]).numpy())
+    return np.concatenate(outputs)
+
+
+def _compile(onnx_path: Path, target: Any, input_shape: tuple[int, ...]) -> Any:
+    import onnx
+    import tvm
+    from tvm.relax.frontend.onnx import from_onnx
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            module = from_onnx(onnx.load(onnx_path), shape_dict={"input": [1, *input_shape]})
+            return tvm.compile(module, target=target)
+        # TVM's importer and passes raise errors of many kinds, some of them its own C++ ones.
+        except Exception as error:
+            raise _failed(onnx_path, "a network that TVM can compile", error) from error
+
+
+def _failed(path: Path, expected: str, error: Exception) -> ExportError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return ExportError(
+        str(path),
+        expected=expected,
+        found=f"{type(error).__name__}: {lines[-1] if lines else 'no message'}",
+        hint="Leave TVM out: --export onnx.",
+    )
+
+
+def _plain(pairs: tuple[tuple[str, str | int | tuple[str, ...]], ...]) -> list[tuple[str, Any]]:
+    return [(key, list(value) if isinstance(value, tuple) else value) for key, value in pairs]
+
+
+def _check_elf(library: Path, path: Path, triple: str) -> None:
+    header = path.read_bytes()[:20]
+    machine = int.from_bytes(header[18:20], "little")
+    expected = _ELF_MACHINES.get(triple.partition("-")[0])
+    if header[:4] != b"\x7fELF" or (expected is not None and machine != expected):
+        raise ExportError(
+            str(library),
+            expected=f"an ELF library for {triple}",
+            found=f"machine {machine:#x}",
+            hint="Check cross_compiler and tvm_target in the target file.",
+        )
