@@ -1,0 +1,85 @@
+"""Put what a run measured together as a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from edgekd.records import Artifact, Budget, Cost, Finding, Metric, Parity, Report, Row
+
+
+def make_row(
+    name: str,
+    artifact: Artifact,
+    *,
+    cost: Cost,
+    parameters: int,
+    accuracy: Metric | None,
+    trained: Metric | None,
+    parity: Parity | None,
+) -> Row:
+    """Return the table's line for one artifact; `parameters` are those of the network in torch, batch norm included."""
+    return Row(
+        name=name,
+        path=artifact.path,
+        precision=artifact.precision,
+        processor=artifact.processor,
+        size_bytes=artifact.size_bytes,
+        macs=cost.macs,
+        parameters=parameters,
+        accuracy=accuracy,
+        trained_accuracy=trained,
+        latency_us=cost.latency_us,
+        energy_uj=cost.energy_uj,
+        parity=parity,
+    )
+
+
+def actual_value(row: Row, budget: Budget) -> float | None:
+    """Return what a budget bounds: the file's size, or the predicted latency or energy; `None` if not known."""
+    if budget.quantity == "size_bytes":
+        return row.size_bytes
+    prediction = row.latency_us if budget.quantity == "latency_us" else row.energy_uj
+    return prediction.value if prediction is not None else None
+
+
+def is_bound(row: Row, budget: Budget) -> bool:
+    """Say whether a budget is for this row: it is for compressed ONNX files, of its precision if it names one."""
+    is_compressed = row.name.startswith("compressed") and row.path.endswith(".onnx")
+    return is_compressed and budget.precision in (None, row.precision)
+
+
+def judge(rows: Sequence[Row], budgets: Sequence[Budget]) -> tuple[Finding, ...]:
+    """Return an error for each failed parity check and each budget that a row exceeds."""
+    findings = [
+        Finding(
+            level="error",
+            code="parity-failed",
+            subject=row.path,
+            message=f"does not compute what the student computes: {row.parity.detail}",
+            hint="Do not deploy it. Report the network's operators in an issue.",
+        )
+        for row in rows
+        if row.parity is not None and not row.parity.passed
+    ]
+    for budget in budgets:
+        for row in rows:
+            actual = actual_value(row, budget)
+            if is_bound(row, budget) and actual is not None and actual > budget.limit:
+                findings.append(
+                    Finding(
+                        level="error",
+                        code=f"{budget.quantity.partition('_')[0]}-over-budget",
+                        subject=row.path,
+                        message=f"{budget.quantity} is {actual:,.0f}, the budget {budget.limit:,.0f}",
+                        hint="Lower the budget a little for the search, and report this in an issue.",
+                    )
+                )
+    return tuple(findings)
+
+
+def finish_report(report: Report, findings: Sequence[Finding]) -> Report:
+    """Return the report with all findings and the verdict that follows from them."""
+    everything = (*report.findings, *findings)
+    is_failed = any(finding.level == "error" for finding in everything)
+    return dataclasses.replace(report, findings=everything, verdict="fail" if is_failed else "pass")
