@@ -1,0 +1,80 @@
+"""`edgekd check`: the gate for continuous integration."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from edgekd.checks import check_paths, exit_code
+from edgekd.quantities import parse_energy_uj, parse_latency_us, parse_size
+from edgekd.records import Budget, Finding
+from edgekd.report.escape import printable
+
+_SCHEMA_VERSION = 1
+
+
+@click.command(epilog="\b\nExample:\n  edgekd check model.onnx --max-size 250KB")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option("--max-size", metavar="SIZE", help="Most bytes a file may have: B, KB, MB, KiB, MiB.")
+@click.option("--max-latency", metavar="TIME", help="Longest predicted latency, for run folders: us, ms, s.")
+@click.option("--max-energy", metavar="ENERGY", help="Most predicted energy, for run folders: uJ, mJ, J.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the findings.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.pass_context
+def check(
+    context: click.Context,
+    paths: tuple[Path, ...],
+    max_size: str | None,
+    max_latency: str | None,
+    max_energy: str | None,
+    output_format: str,
+    as_json: bool,
+) -> None:
+    """Check artifact files and run folders: are they whole, and do they keep the budgets?
+
+    PATH is an artifact, checked against the card beside it if there is one, or the folder of a run, all of
+    whose artifacts are checked. Nothing is loaded or executed. Exit code 1: a budget is exceeded, or the
+    run's verdict is fail. Exit code 2: something is missing, unreadable or damaged, or cannot be known.
+    """
+    findings = check_paths(paths, _budgets(max_size, max_latency, max_energy))
+    code = exit_code(findings)
+    click.echo(_to_json(findings, code) if as_json or output_format == "json" else _to_text(findings))
+    context.exit(code)
+
+
+def _budgets(max_size: str | None, max_latency: str | None, max_energy: str | None) -> tuple[Budget, ...]:
+    budgets = []
+    if max_size is not None:
+        budgets.append(Budget(quantity="size_bytes", limit=parse_size(max_size, "--max-size")))
+    if max_latency is not None:
+        budgets.append(Budget(quantity="latency_us", limit=parse_latency_us(max_latency, "--max-latency")))
+    if max_energy is not None:
+        budgets.append(Budget(quantity="energy_uj", limit=parse_energy_uj(max_energy, "--max-energy")))
+    return tuple(budgets)
+
+
+def _to_json(findings: tuple[Finding, ...], code: int) -> str:
+    entries = [dataclasses.asdict(finding) for finding in findings]
+    document = {"schema_version": _SCHEMA_VERSION, "exit_code": code, "findings": entries}
+    return json.dumps(document, indent=2, sort_keys=True)
+
+
+def _to_text(findings: Iterable[Finding]) -> str:
+    lines = []
+    for finding in findings:
+        what = finding.code if finding.level == "note" else f"{finding.level} {finding.code}"
+        lines.append(f"{what}: {printable(finding.subject)}: {printable(finding.message)}")
+        if finding.hint:
+            lines.append(f"  hint: {printable(finding.hint)}")
+    return "\n".join(lines)

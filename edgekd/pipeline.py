@@ -1,0 +1,114 @@
+"""The whole job, from a model file to verified artifacts and a report.
+
+Every stage is repeatable: it is seeded, and what is slow in it (measured losses, trained epochs) is kept on disk. To
+resume is therefore to run the same job again in the same folder.
+"""
+
+from __future__ import annotations
+
+from edgekd.errors import BudgetError, ParityError
+from edgekd.export.artifacts import save_student
+from edgekd.export.tvm_backend import require_tvm
+from edgekd.export.verify import verify
+from edgekd.inputs import load_inputs
+from edgekd.job import Job, open_run, provenance
+from edgekd.journal import Journal
+from edgekd.progress import Progress
+from edgekd.prune.groups import find_groups
+from edgekd.prune.importance import rank_units
+from edgekd.prune.slicing import narrow
+from edgekd.quantities import format_size
+from edgekd.records import Report
+from edgekd.report.collect import finish_report, judge
+from edgekd.report.document import write_report
+from edgekd.search.accuracy import recalibrate
+from edgekd.search.front import choose
+from edgekd.search.plan_costs import require_tables
+from edgekd.stages import Stages
+
+
+def compress(job: Job, progress: Progress) -> Report:
+    """Run every stage and return the report, which is also in the run folder, with everything else.
+
+    Raises:
+        VerdictError: A budget cannot be met, or an artifact does not compute what was trained.
+        InputError: The model, the data or an option cannot be used.
+        SetupError: TVM was asked for and cannot be used here.
+        StageError: A stage failed half way; the same job with `is_resumed` goes on from there.
+    """
+    if job.with_tvm:
+        require_tvm(job.target.processor("cpu"))
+    require_tables(job.target, job.budgets)
+    progress.begin("load")
+    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    run = open_run(job)
+    journal = Journal(run.journal, progress)
+    channels = rank_units(inputs.model.network, find_groups(inputs.model.network))
+    stages = Stages(job=job, inputs=inputs, channels=channels, run=run, progress=progress)
+
+    with journal.stage("load") as outcome:
+        stages.measure(outcome, stages.original, f"{len(channels.prunable)} groups can be narrowed")
+    with journal.stage("original") as outcome:
+        exported = stages.export_original()
+        outcome.summary = "exported uncompressed"
+    with journal.stage("search") as outcome:
+        front = stages.search(exported)
+        chosen = choose(front)
+        plan = chosen.plan
+        outcome.summary = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
+    with journal.stage("prune") as outcome:
+        student = narrow(stages.original, channels, plan)
+        recalibrate(student, stages.calibration, inputs.normalization)
+        outcome.macs = chosen.macs
+        stages.measure(outcome, student, f"plan {plan.id}")
+    with journal.stage("distill") as outcome:
+        student = stages.distill(student)
+        stages.measure(outcome, student, f"{job.recipe.float_epochs} epochs")
+    with journal.stage("quantize") as outcome:
+        prepared = stages.quantize(student)
+        stages.measure(outcome, prepared, f"{job.recipe.quantized_epochs} epochs with fake quantization")
+    if job.recipe.baseline:
+        with journal.stage("baseline") as outcome:
+            baseline = stages.fine_tune_original()
+            stages.measure(outcome, baseline, f"the original after {job.recipe.epochs} epochs")
+            exported += stages.export_baseline(baseline)
+    with journal.stage("export") as outcome:
+        save_student(student, run.student, plan, inputs.model.input_shape)
+        made = stages.export_compressed(plan, student, prepared)
+        exported += made
+        outcome.summary = ", ".join(f"{e.artifact.path} {format_size(e.artifact.size_bytes)}" for e in made)
+    with journal.stage("verify") as outcome:
+        test = inputs.splits.open_test()  # the one place that reads the test split
+        rows = verify(exported, run.root, test, inputs.normalization, progress.update)
+        passed = sum(row.parity is not None and row.parity.passed for row in rows)
+        outcome.summary = f"{passed} of {len(rows)} artifacts compute what was trained"
+
+    report = Report(
+        title=f"{job.source.path.stem} for {job.target.title}",
+        verdict="pass",
+        target=job.target.name,
+        plan_id=plan.id,
+        rows=rows,
+        stages=tuple(journal.results),
+        budgets=job.budgets,
+        findings=(),
+        widths=tuple((group.name, group.units, dict(plan.widths)[group.name]) for group in channels.prunable),
+        provenance=provenance(job, inputs),
+    )
+    report = finish_report(report, judge(rows, job.budgets))
+    write_report(report, run.report)
+    _raise_verdict(report)
+    return report
+
+
+def _raise_verdict(report: Report) -> None:
+    errors = [finding for finding in report.findings if finding.level == "error"]
+    if not errors:
+        return
+    kind = ParityError if any(finding.code == "parity-failed" for finding in errors) else BudgetError
+    raise kind(
+        errors[0].subject,
+        expected="an artifact that keeps its promises",
+        found="; ".join(finding.message for finding in errors),
+        hint=f"The report of the run has every figure. {errors[0].hint or ''}".strip(),
+    )

@@ -1,0 +1,145 @@
+"""The settings of a run, with their defaults, and `recipe.toml` and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from edgekd.errors import RecipeError, UnknownNameError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is compressed; what it is compressed to (target, budgets) is not part of it.
+
+    Attributes:
+        seed: Of everything random: splits, search, shuffling, augmentation.
+        epochs: Passes over the training split, fake-quantized ones included; 0 is post-training compression.
+        quantized_share: Share of the epochs trained with fake quantization, at least one epoch.
+        learning_rate: Highest rate of the float epochs.
+        quantized_learning_rate: Highest rate of the fake-quantized epochs; batch norm is folded by then, and rates
+            far above this one diverge.
+        batch_size: Examples a training step.
+        weight_decay: Of weights with more than one dimension.
+        temperature: Of the soft targets.
+        soft_weight: Share of the soft-target loss; cross-entropy has the rest.
+        ema_decay: Of the moving average of weights that becomes the student.
+        clip_norm: Largest norm of the gradient.
+        augmentations: In this order; `crop` and `flip`. Leave `flip` out where mirror images have another meaning.
+        holdout: Where search and validation images come from: `train`, or `test` when the teacher has seen all of it.
+        search_samples: Images a candidate's loss is measured on.
+        recalibration_samples: Training images that re-estimate a candidate's batch norm and calibrate ranges.
+        evaluations: Candidates whose loss is measured.
+        population: Candidates a generation of NSGA-II.
+        baseline: Also train the uncompressed network as long, as the fine-tuned-only baseline.
+        size_of: Which ONNX file a size budget is for.
+    """
+
+    seed: int = 0
+    epochs: int = 10
+    quantized_share: float = 0.3
+    learning_rate: float = 0.05
+    quantized_learning_rate: float = 5e-4
+    batch_size: int = 128
+    weight_decay: float = 1e-4
+    temperature: float = 4.0
+    soft_weight: float = 0.7
+    ema_decay: float = 0.998
+    clip_norm: float = 5.0
+    augmentations: tuple[str, ...] = ("crop", "flip")
+    holdout: Literal["train", "test"] = "train"
+    search_samples: int = 1024
+    recalibration_samples: int = 512
+    evaluations: int = 192
+    population: int = 24
+    baseline: bool = False
+    size_of: Literal["fp32", "fp16", "int8"] = "int8"
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise RecipeError(
+                    f"recipe, {name}",
+                    expected=f"a value from {low} to {high}",
+                    found=str(value),
+                    hint="The defaults are in docs/recipe.md.",
+                )
+
+    @property
+    def quantized_epochs(self) -> int:
+        """How many of the epochs are fake-quantized."""
+        return min(self.epochs, max(1, round(self.epochs * self.quantized_share)))
+
+    @property
+    def float_epochs(self) -> int:
+        """How many epochs come before fake quantization."""
+        return self.epochs - self.quantized_epochs
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**31 - 1),
+    "epochs": (0, 10_000),
+    "quantized_share": (0.0, 1.0),
+    "learning_rate": (0.0, 100.0),
+    "quantized_learning_rate": (0.0, 100.0),
+    "batch_size": (2, 65_536),
+    "weight_decay": (0.0, 1.0),
+    "temperature": (0.1, 1000.0),
+    "soft_weight": (0.0, 1.0),
+    "ema_decay": (0.0, 1.0),
+    "clip_norm": (1e-6, 1e9),
+    "search_samples": (1, 10_000_000),
+    "recalibration_samples": (2, 10_000_000),
+    "evaluations": (1, 10_000_000),
+    "population": (4, 100_000),
+}
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """Return the recipe as TOML, every setting written out."""
+    values = dataclasses.asdict(recipe)
+    # JSON's numbers, strings, booleans and lists are TOML's too.
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Return the settings a recipe file gives; those it leaves out keep their defaults.
+
+    Raises:
+        RecipeError: It is missing or is no TOML, or a value has the wrong type.
+        UnknownNameError: A setting is not known.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(
+            str(path), expected="a TOML file", found=str(error), hint="The settings are in docs/recipe.md."
+        ) from error
+    types = get_type_hints(Recipe)
+    for name, value in values.items():
+        if name not in types:
+            raise UnknownNameError(f"{path}, setting", name, types)
+        values[name] = _converted(path, name, value, types[name])
+    return values
+
+
+def _converted(path: Path, name: str, value: Any, wanted: Any) -> Any:
+    if wanted is float and type(value) is int:
+        return float(value)
+    if name == "augmentations" and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    choices = get_args(wanted)
+    if value in choices if name in ("holdout", "size_of") else type(value) is wanted:
+        return value
+    expected = " or ".join(map(repr, choices)) if name in ("holdout", "size_of") else wanted
+    raise RecipeError(
+        f"{path}, {name}",
+        expected=getattr(expected, "__name__", str(expected)),
+        found=repr(value),
+        hint="The settings are in docs/recipe.md.",
+    )
