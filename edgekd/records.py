@@ -38,7 +38,11 @@ class Processor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A device to compress for. `artifacts` are the precisions to ship, each with the processor that runs it."""
+    """A device to compress for.
+
+    `artifacts` are the precisions to ship, each with the processor that runs it. The first is the one to deploy: its
+    latency and energy are what the search minimizes.
+    """
 
     name: str
     title: str

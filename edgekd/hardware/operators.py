@@ -1,0 +1,146 @@
+"""A population of networks as arrays, and the features that cost models are linear in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.float64]
+
+OPS = ("conv", "depthwise", "linear", "pool", "add", "other")
+_COMPUTE = ("conv", "depthwise", "linear")
+# Images have 3 channels or 1: a convolution that reads so few cannot fill vector lanes along the channels.
+_STEM_CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operators:
+    """The operators of many networks of one architecture that differ in their widths only.
+
+    Batch norm and activation functions belong to the operator they are fused into and are not listed. A tensor
+    of a linear operator has one pixel. `other` stands for what moves values: concatenation, padding, layout.
+
+    Attributes:
+        names: Of the operators, for messages.
+        op: One of `OPS` for each operator.
+        kernel_area: Kernel height times width, `[layers]`; 1 where there is no kernel.
+        stride: `[layers]`.
+        groups: Of a `conv`, `[layers]`; a `depthwise` has as many as channels, whatever stands here.
+        in_pixels: Height times width of the input, `[layers]`.
+        out_pixels: Height times width of the output, `[layers]`.
+        inputs: Number of input tensors, `[layers]`; 2 for an addition.
+        in_channels: Of each input tensor, `[plans, layers]`.
+        out_channels: `[plans, layers]`.
+    """
+
+    names: tuple[str, ...]
+    op: tuple[str, ...]
+    kernel_area: Integers
+    stride: Integers
+    groups: Integers
+    in_pixels: Integers
+    out_pixels: Integers
+    inputs: Integers
+    in_channels: Integers
+    out_channels: Integers
+
+    def __post_init__(self) -> None:
+        layers = len(self.names)
+        if len(self.op) != layers or not set(self.op) <= set(OPS):
+            raise ValueError(f"each of the {layers} operators needs one of {OPS}, not {self.op}")
+        for name in ("kernel_area", "stride", "groups", "in_pixels", "out_pixels", "inputs"):
+            if getattr(self, name).shape != (layers,):
+                raise ValueError(f"{name} must be [layers] = ({layers},), not {getattr(self, name).shape}")
+        plans = self.in_channels.shape[:1]
+        for name in ("in_channels", "out_channels"):
+            if getattr(self, name).shape != (*plans, layers):
+                raise ValueError(f"{name} must be [plans, layers], not {getattr(self, name).shape}")
+
+    @property
+    def macs(self) -> npt.NDArray[np.int64]:
+        """Multiply-accumulates, `[plans, layers]`."""
+        return self._connections * self.out_pixels.astype(np.int64)
+
+    @property
+    def weight_elements(self) -> npt.NDArray[np.int64]:
+        """Weights and biases of each layer, `[plans, layers]`; every layer with weights has a bias."""
+        bias = np.where(self._is(*_COMPUTE), self.out_channels, 0)
+        return self._connections + bias.astype(np.int64)
+
+    @property
+    def input_elements(self) -> npt.NDArray[np.int64]:
+        """Elements read from all input tensors, without weights, `[plans, layers]`."""
+        return (self.in_channels * (self.inputs * self.in_pixels)).astype(np.int64)
+
+    @property
+    def output_elements(self) -> npt.NDArray[np.int64]:
+        """Elements written, `[plans, layers]`."""
+        return (self.out_channels * self.out_pixels).astype(np.int64)
+
+    @property
+    def _connections(self) -> npt.NDArray[np.int64]:
+        # Weights without bias, which is also the number of multiplications for each output pixel.
+        outputs = self.out_channels.astype(np.int64)
+        dense = outputs * self.in_channels // np.where(self._is("conv"), self.groups, 1)
+        per_kernel = np.where(self._is("depthwise"), outputs, dense)
+        return np.where(self._is(*_COMPUTE), per_kernel * self.kernel_area, 0)
+
+    def _is(self, *ops: str) -> npt.NDArray[np.bool_]:
+        return np.isin(self.op, ops)
+
+
+def _gmacs(operators: Operators, chosen: npt.NDArray[np.bool_]) -> Floats:
+    total: Floats = np.where(chosen, operators.macs, 0).sum(axis=1) / 1e9
+    return total
+
+
+def _convolution(operators: Operators, kind: str) -> Floats:
+    is_conv = np.isin(operators.op, ("conv",))
+    is_stem = is_conv & (operators.in_channels <= _STEM_CHANNELS)
+    is_wide = operators.kernel_area > 1
+    chosen = {
+        "stem": is_stem,
+        "spatial": is_conv & ~is_stem & is_wide,
+        "pointwise": is_conv & ~is_stem & ~is_wide,
+    }
+    return _gmacs(operators, chosen[kind])
+
+
+def _count(operators: Operators, ops: tuple[str, ...]) -> Floats:
+    plans = operators.in_channels.shape[0]
+    return np.full(plans, float(np.isin(operators.op, ops).sum()))
+
+
+# Batch norm and activations are fused, so a launch is one operator of the list; those without multiplications
+# are counted apart, because runtimes fuse an addition or a pad into its neighbour more often than not.
+FEATURES: MappingProxyType[str, Callable[[Operators], Floats]] = MappingProxyType(
+    {
+        "pointwise_gmacs": lambda o: _convolution(o, "pointwise"),
+        "spatial_gmacs": lambda o: _convolution(o, "spatial"),
+        "stem_gmacs": lambda o: _convolution(o, "stem"),
+        "depthwise_gmacs": lambda o: _gmacs(o, np.isin(o.op, ("depthwise",))),
+        "linear_gmacs": lambda o: _gmacs(o, np.isin(o.op, ("linear",))),
+        "activation_melements": lambda o: (o.input_elements + o.output_elements).sum(axis=1) / 1e6,
+        "compute_launches": lambda o: _count(o, _COMPUTE),
+        "other_launches": lambda o: _count(o, ("pool", "add", "other")),
+    }
+)
+# The first features; `cost` and `profile` rely on that.
+MAC_FEATURES = tuple(name for name in FEATURES if name.endswith("_gmacs"))
+
+
+def features(operators: Operators) -> Floats:
+    """Return the features of each plan, `[plans, features]`, in the order of `FEATURES`."""
+    return np.stack([compute(operators) for compute in FEATURES.values()], axis=1)
+
+
+def elements(operators: Operators) -> Floats:
+    """Return what each plan moves: millions of weights, inputs and outputs of all operators, `[plans]`."""
+    moved = operators.weight_elements + operators.input_elements + operators.output_elements
+    total: Floats = moved.sum(axis=1) / 1e6
+    return total
