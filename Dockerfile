@@ -1,0 +1,21 @@
+# A CPU image that runs `edgekd`. Build: docker build -t edgekd .   Run: docker run --rm -v "$PWD:/work" edgekd --help
+FROM python:3.11.11-slim-bookworm AS build
+WORKDIR /source
+RUN python -m venv /opt/edgekd
+ENV PATH=/opt/edgekd/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY edgekd edgekd
+COPY targets targets
+COPY profiles profiles
+RUN pip install -c constraints.txt '.[tvm]'
+
+FROM python:3.11.11-slim-bookworm
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++-aarch64-linux-gnu \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 edgekd
+COPY --from=build /opt/edgekd /opt/edgekd
+ENV PATH=/opt/edgekd/bin:$PATH
+USER edgekd
+WORKDIR /work
+ENTRYPOINT ["edgekd"]
