@@ -98,6 +98,6 @@ def resolve_normalization(source: ModelSource, model: LoadedModel, splits: Split
 
 
 def _search_samples(dataset: Dataset, recipe: Recipe) -> int:
-    """The recipe's number, but no more than a tenth of the part it comes from: small data needs its images elsewhere."""
+    """The recipe's number, but at most a tenth of the part it comes from: small data needs its images elsewhere."""
     part = "test" if recipe.holdout == "test" and "test" in dataset.parts else "train"
     return max(len(dataset.classes), min(recipe.search_samples, len(dataset.parts[part]) // 10))

@@ -19,7 +19,7 @@ from edgekd.prune.importance import rank_units
 from edgekd.prune.slicing import narrow
 from edgekd.quantities import format_size
 from edgekd.records import Report
-from edgekd.report.collect import finish_report, judge
+from edgekd.report.collect import finish_report, judge, remarks
 from edgekd.report.document import write_report
 from edgekd.search.accuracy import recalibrate
 from edgekd.search.front import choose
@@ -91,7 +91,7 @@ def compress(job: Job, progress: Progress) -> Report:
         rows=rows,
         stages=tuple(journal.results),
         budgets=job.budgets,
-        findings=(),
+        findings=remarks([item.artifact for item in exported], rows, job.budgets),
         widths=tuple((group.name, group.units, dict(plan.widths)[group.name]) for group in channels.prunable),
         provenance=provenance(job, inputs),
     )

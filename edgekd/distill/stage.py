@@ -42,7 +42,7 @@ def train_quantized(
     checkpoint: Path,
     on_progress: Callable[[int, int, str], None],
 ) -> fx.GraphModule:
-    """Fold batch norm, estimate ranges, and go on distilling with fake quantization; with 0 epochs only the first two."""
+    """Fold batch norm, estimate ranges, and distil with fake quantization; with 0 epochs only the first two."""
     prepared = post_training_quantized(student, inputs, calibration)
     phase = _phase(recipe, "quantize", recipe.quantized_epochs, recipe.quantized_learning_rate)
     return _train(prepared, teacher, inputs, phase, checkpoint, on_progress)

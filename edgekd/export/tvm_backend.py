@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import shutil
+import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +103,26 @@ def run_on_host(onnx_path: Path, inputs: npt.NDArray[np.float32]) -> npt.NDArray
     return np.concatenate(outputs)
 
 
+@contextlib.contextmanager
+def _quiet_native_code() -> Iterator[None]:
+    """Keep what TVM's C++ code writes to the process's standard error from the user's progress lines."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
 def _compile(onnx_path: Path, target: Any, input_shape: tuple[int, ...]) -> Any:
     import onnx
     import tvm
     from tvm.relax.frontend.onnx import from_onnx
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet_native_code():
         warnings.simplefilter("ignore")
         try:
             module = from_onnx(onnx.load(onnx_path), shape_dict={"input": [1, *input_shape]})

@@ -78,6 +78,30 @@ def judge(rows: Sequence[Row], budgets: Sequence[Budget]) -> tuple[Finding, ...]
     return tuple(findings)
 
 
+def remarks(artifacts: Sequence[Artifact], rows: Sequence[Row], budgets: Sequence[Budget]) -> tuple[Finding, ...]:
+    """Return what a reader should know besides the figures: how to deploy a file, and which files no budget binds."""
+    findings = [
+        Finding(level="note", code="artifact", subject=artifact.path, message=text)
+        for artifact in artifacts
+        for text in artifact.notes
+    ]
+    for budget in budgets:
+        if budget.quantity != "size_bytes":
+            continue
+        findings += [
+            Finding(
+                level="note",
+                code="size-not-bound",
+                subject=row.path,
+                message=f"{row.size_bytes:,} bytes; the size budget of {budget.limit:,.0f} is for {budget.precision}",
+                hint="Bind another file with --size-of.",
+            )
+            for row in rows
+            if row.name.startswith("compressed") and not is_bound(row, budget) and row.size_bytes > budget.limit
+        ]
+    return tuple(findings)
+
+
 def finish_report(report: Report, findings: Sequence[Finding]) -> Report:
     """Return the report with all findings and the verdict that follows from them."""
     everything = (*report.findings, *findings)

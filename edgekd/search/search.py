@@ -16,6 +16,7 @@ from edgekd.records import Budget, Candidate, ParetoFront, Plan
 from edgekd.search.front import make_front
 from edgekd.search.nsga2 import Genes, hypervolume, minimize, non_dominated
 from edgekd.search.space import Widths, WidthSpace
+from edgekd.store import write_text
 
 Array = npt.NDArray[np.float64]
 _UNIFORM_RATIOS = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
@@ -79,8 +80,9 @@ def search_widths(
         for row in range(len(genes)):
             plan = space.plan(widths[row])
             measured = ledger.loss(plan, loss)
+            measured = measured if math.isfinite(measured) else math.inf
             # NSGA-II sorts finite numbers; a loss that is not finite is worse than every real one.
-            values[row, 0] = measured if math.isfinite(measured) else 1e9
+            values[row, 0] = min(measured, 1e9)
             values[row, 1:] = [getattr(cost, name)[row] for name in names[1:]]
             seen[plan.id] = Candidate(
                 plan=plan,
@@ -98,7 +100,7 @@ def search_widths(
         evaluate,
         [len(choices) - 1 for choices in space.choices],
         initial=np.concatenate([uniform, smallest, _feasible_samples(space, costs, budgets, settings)]),
-        population=settings.population,
+        population=min(settings.population, settings.evaluations),
         generations=max(1, settings.evaluations // settings.population),
         objectives=len(names),
         constraints=max(1, len(budgets)),
@@ -118,7 +120,8 @@ def _reference_point(
 ) -> tuple[float, ...]:
     """Twice the full network's loss or a loss of 2.5, whichever is larger, and 1.05 times its costs."""
     measured = ledger.loss(space.plan(space.widths(space.uniform(1.0)[None])[0]), loss)
-    return (max(2.0 * measured, 2.5), *(1.05 * float(getattr(full, name)[0]) for name in names[1:]))
+    worst = 2.0 * measured if math.isfinite(measured) else 0.0
+    return (max(worst, 2.5), *(1.05 * float(getattr(full, name)[0]) for name in names[1:]))
 
 
 def _feasible_samples(
@@ -126,7 +129,7 @@ def _feasible_samples(
 ) -> Genes:
     """Random genes near the budgets: of many mixtures of widths, those that meet them with the least room to spare.
 
-    Costs are arithmetic, losses are not: spending ten thousand cost evaluations on the first generation saves real ones.
+    Costs are arithmetic, losses are not: ten thousand cost evaluations for the first generation save real ones.
     """
     generator = np.random.default_rng(settings.seed)
     upper = np.array([len(choices) - 1 for choices in space.choices])
@@ -167,7 +170,8 @@ class _Ledger:
         self.known: dict[str, float] = {}
         if path is None or not path.is_file():
             return
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
+        whole = []
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
@@ -175,8 +179,9 @@ class _Ledger:
             except (ValueError, KeyError, TypeError):
                 # The run was killed while it wrote this line: the plan is simply measured again.
                 continue
-        if text and not text.endswith("\n"):
-            path.write_text(text + "\n", encoding="utf-8")
+            whole.append(line + "\n")
+        if text != "".join(whole):
+            write_text(path, "".join(whole))
 
     def loss(self, plan: Plan, measure: LossFunction) -> float:
         if plan.id not in self.known:
