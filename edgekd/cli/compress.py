@@ -45,7 +45,7 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
     from edgekd.pipeline import compress as run_job
     from edgekd.progress import Lines, Silent
     from edgekd.report.document import report_to_json
-    from edgekd.report.render import render_markdown
+    from edgekd.report.text import render_text
 
     target = load_target(target_name)
     recipe = _recipe(options)
@@ -64,7 +64,7 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
         command=shlex.join(["edgekd", *sys.argv[1:]]),
     )
     report = run_job(job, Silent() if options["quiet"] else Lines(sys.stderr))
-    click.echo(report_to_json(report) if as_json else render_markdown(report), nl=not as_json)
+    click.echo(report_to_json(report) if as_json else render_text(report), nl=not as_json)
     click.echo(f"report: {run / 'report' / 'report.html'}", err=True)
 
 
