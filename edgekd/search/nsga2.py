@@ -42,10 +42,21 @@ def minimize(
     Evolutionary Computation 6(2).
     """
     from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.core.duplicate import DefaultDuplicateElimination
     from pymoo.core.problem import Problem
     from pymoo.operators.crossover.sbx import SBX
     from pymoo.operators.mutation.pm import PM
     from pymoo.operators.repair.rounding import RoundingRepair
+
+    asked: set[bytes] = set()
+
+    class NeverTwice(DefaultDuplicateElimination):  # type: ignore[misc]  # pymoo has no types
+        """Refuses every candidate of any generation; pymoo's own forgets those that have left the population."""
+
+        def _do(self, pop: Any, other: Any, is_duplicate: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+            known = [genes.astype(np.int64).tobytes() in asked for genes in pop.get("X")]
+            repeated: npt.NDArray[np.bool_] = super()._do(pop, other, is_duplicate) | np.array(known)
+            return repeated
 
     problem = Problem(
         n_var=len(upper), n_obj=objectives, n_ieq_constr=constraints, xl=0, xu=np.asarray(upper), vtype=int
@@ -59,14 +70,16 @@ def minimize(
         sampling=sampling,
         crossover=SBX(prob=0.9, eta=10, vtype=float, repair=RoundingRepair()),
         mutation=PM(eta=10, vtype=float, repair=RoundingRepair()),
-        eliminate_duplicates=True,
+        eliminate_duplicates=NeverTwice(),
     )
     algorithm.setup(problem, termination=("n_gen", generations), seed=seed, verbose=False)
     while algorithm.has_next():
         candidates = algorithm.ask()
         if candidates is None or len(candidates) == 0:
             break
-        values, violations = evaluate(candidates.get("X").astype(np.int64))
+        genes = candidates.get("X").astype(np.int64)
+        asked.update(row.tobytes() for row in genes)
+        values, violations = evaluate(genes)
         candidates.set("F", values)
         candidates.set("G", violations)
         # pymoo fills in the rest of an evaluation itself when it calls the problem; here it must be told.

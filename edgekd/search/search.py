@@ -15,6 +15,7 @@ from edgekd.errors import OutputError
 from edgekd.records import Budget, Candidate, ParetoFront, Plan
 from edgekd.search.front import make_front
 from edgekd.search.nsga2 import Genes, hypervolume, minimize, non_dominated
+from edgekd.search.sensitivity import greedy_plans, group_sensitivities
 from edgekd.search.space import Widths, WidthSpace
 from edgekd.store import write_text
 
@@ -93,15 +94,31 @@ def search_widths(
                 parameters=int(cost.parameters[row]),
             )
             on_progress(len(seen), settings.evaluations, _best_loss(seen))
-        history.append((len(seen), _hypervolume(seen, reference)))
         return values, violations
 
+    greedy = np.empty((0, len(space.choices)), dtype=np.int64)
+    if settings.evaluations > len(space.choices) + 1:  # the full network and one probe a group
+        sensitivities = group_sensitivities(space, lambda genes: float(evaluate(genes[None])[0][0, 0]))
+        greedy = greedy_plans(
+            space,
+            sensitivities,
+            lambda genes: _violations(costs(space.widths(genes)), budgets).max(axis=1),
+            count=settings.population // 2,
+            generator=np.random.default_rng(settings.seed),
+        )
+    left = settings.evaluations - len(seen)
+
+    def evaluate_generation(genes: Genes) -> tuple[Array, Array]:
+        result = evaluate(genes)
+        history.append((len(seen), _hypervolume(seen, reference)))
+        return result
+
     minimize(
-        evaluate,
+        evaluate_generation,
         [len(choices) - 1 for choices in space.choices],
-        initial=np.concatenate([uniform, smallest, _feasible_samples(space, costs, budgets, settings)]),
-        population=min(settings.population, settings.evaluations),
-        generations=max(1, settings.evaluations // settings.population),
+        initial=np.concatenate([greedy, uniform, smallest]),
+        population=min(settings.population, left),
+        generations=max(1, left // settings.population),
         objectives=len(names),
         constraints=max(1, len(budgets)),
         seed=settings.seed,
@@ -124,30 +141,14 @@ def _reference_point(
     return (max(worst, 2.5), *(1.05 * float(getattr(full, name)[0]) for name in names[1:]))
 
 
-def _feasible_samples(
-    space: WidthSpace, costs: CostFunction, budgets: tuple[Budget, ...], settings: SearchSettings
-) -> Genes:
-    """Random genes near the budgets: of many mixtures of widths, those that meet them with the least room to spare.
-
-    Costs are arithmetic, losses are not: ten thousand cost evaluations for the first generation save real ones.
-    """
-    generator = np.random.default_rng(settings.seed)
-    upper = np.array([len(choices) - 1 for choices in space.choices])
-    tilt = generator.uniform(0.1, 3.0, size=(10_000, 1))
-    genes = np.floor(generator.uniform(size=(10_000, len(upper))) ** tilt * (upper + 1)).astype(np.int64)
-    violations = _violations(costs(space.widths(genes)), budgets).max(axis=1, initial=-np.inf)
-    feasible = np.flatnonzero(violations <= 0)
-    nearest = feasible[np.argsort(-violations[feasible], kind="stable")]
-    samples: Genes = genes[nearest[: settings.population]]
-    return samples
+def searched_limit(budget: Budget) -> float:
+    """Return the limit the search obeys: a little less than a size budget, since sizes are predicted."""
+    return budget.limit * (_SIZE_MARGIN if budget.quantity == "size_bytes" else 1.0)
 
 
 def _violations(cost: PlanCosts, budgets: tuple[Budget, ...]) -> Array:
     """Return how far each plan is over each budget, as a share of it, `[plans, budgets]`; one empty column if none."""
-    columns = [
-        getattr(cost, b.quantity) / (b.limit * (_SIZE_MARGIN if b.quantity == "size_bytes" else 1.0)) - 1.0
-        for b in budgets
-    ]
+    columns = [getattr(cost, budget.quantity) / searched_limit(budget) - 1.0 for budget in budgets]
     return np.stack(columns, axis=1) if columns else np.zeros((len(cost.size_bytes), 1))
 
 

@@ -19,7 +19,7 @@ from edgekd.recipe import Recipe
 from edgekd.records import Budget, ParetoFront, Plan, Precision, Target
 from edgekd.search.accuracy import candidate_loss, candidate_network
 from edgekd.search.plan_costs import cost_function
-from edgekd.search.search import CostFunction, SearchSettings, search_widths
+from edgekd.search.search import CostFunction, SearchSettings, search_widths, searched_limit
 from edgekd.search.space import WidthSpace, count_operators, width_space
 from edgekd.store import RunFolder
 
@@ -106,7 +106,7 @@ def _require_feasible(
     cost = costs(smallest)
     for budget in budgets:
         least = float(getattr(cost, budget.quantity)[0])
-        if least <= budget.limit:
+        if least <= searched_limit(budget):
             continue
         plan = space.plan(smallest[0])
         candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)

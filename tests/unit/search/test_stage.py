@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from digits import Digits
+
+from edgekd.data import Images
+from edgekd.errors import InfeasibleError, TargetError
+from edgekd.hardware.target import load_target
+from edgekd.inputs import Inputs, ModelSource, load_inputs
+from edgekd.prune.groups import find_groups
+from edgekd.prune.importance import rank_units
+from edgekd.recipe import Recipe
+from edgekd.records import Budget, ParetoFront, Target
+from edgekd.search.plan_costs import require_tables
+from edgekd.search.stage import find_front, some_images
+from edgekd.store import RunFolder
+
+RECIPE = Recipe(evaluations=12, population=12)
+ORIGINAL_BYTES = 84_000  # about that of the teacher's int8 file
+
+
+@pytest.fixture(scope="module")
+def inputs(digits: Digits) -> Inputs:
+    return load_inputs(ModelSource(path=digits.model), digits.data, RECIPE, None)
+
+
+def front_of(inputs: Inputs, folder: Path, *budgets: Budget) -> ParetoFront:
+    network = inputs.model.network
+    return find_front(
+        network,
+        rank_units(network, find_groups(network)),
+        inputs,
+        target=load_target("jetson-tx2"),
+        budgets=budgets,
+        original_bytes=ORIGINAL_BYTES,
+        recipe=RECIPE,
+        run=RunFolder(folder),
+        on_progress=lambda _done, _total, _text: None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "formatted"),
+    [
+        (Budget(quantity="size_bytes", limit=1_000.0, precision="int8"), "1 KB"),
+        (Budget(quantity="latency_us", limit=1.0), "1 us"),
+    ],
+    ids=["size", "latency"],
+)
+def test_a_budget_below_the_smallest_plan_tells_that_plan_and_its_accuracy_and_measures_nothing(
+    inputs: Inputs, tmp_path: Path, budget: Budget, formatted: str
+) -> None:
+    with pytest.raises(InfeasibleError, match=r"the smallest reachable is .* with an accuracy of .* %") as caught:
+        front_of(inputs, tmp_path, budget)
+    assert caught.value.where == f"budget on {budget.quantity}"
+    assert caught.value.expected.endswith(formatted)
+    assert caught.value.hint.startswith("Raise the budget")
+    assert not (tmp_path / "search").exists()
+
+
+def test_the_front_keeps_the_budget_and_measured_losses_are_on_disk(inputs: Inputs, tmp_path: Path) -> None:
+    front = front_of(inputs, tmp_path, Budget(quantity="size_bytes", limit=60_000.0, precision="int8"))
+    assert front.candidates
+    assert all(candidate.size_bytes <= 60_000 for candidate in front.candidates)
+    lines = (tmp_path / "search" / "losses.jsonl").read_text().splitlines()
+    assert len(lines) == front.evaluations <= RECIPE.evaluations
+
+
+def test_some_images_draws_without_replacement_and_by_the_seed() -> None:
+    x = torch.zeros(20, 1, 2, 2, dtype=torch.uint8)
+    images = Images(x=x, y=torch.zeros(20, dtype=torch.int64), ids=tuple(map(str, range(20))))
+    drawn = some_images(images, 8, seed=0).ids
+    assert len(set(drawn)) == 8
+    assert some_images(images, 8, seed=0).ids == drawn
+    assert some_images(images, 8, seed=1).ids != drawn
+    assert sorted(some_images(images, 99, seed=0).ids) == sorted(images.ids)
+
+
+def test_a_budget_that_no_table_can_answer_is_refused() -> None:
+    known = load_target("rpi4")
+    board = Target(
+        name="my-board",
+        title="My board",
+        processors=known.processors,
+        artifacts=known.artifacts,
+        memory_bytes=known.memory_bytes,
+        notes=(),
+        sources=(),
+    )
+    require_tables(board, (Budget(quantity="size_bytes", limit=1.0),))
+    with pytest.raises(TargetError, match="a table of latency") as caught:
+        require_tables(board, (Budget(quantity="latency_us", limit=1.0),))
+    assert caught.value.where == "target 'my-board'"
