@@ -92,7 +92,8 @@ def train(
     """
     state = _State(network, phase)
     history = state.restore(checkpoint) if checkpoint is not None and checkpoint.is_file() else []
-    steps = math.ceil(len(train_images) / phase.batch_size)
+    full, rest = divmod(len(train_images), phase.batch_size)
+    steps = full + (rest > 1)
     for epoch in range(len(history), phase.epochs):
         set_observing(state.network, is_observing=epoch < (phase.epochs + 1) // 2)
         last = history[-1].accuracy.value if history else None
@@ -126,6 +127,8 @@ def _epoch_batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     generator = torch.Generator().manual_seed(phase.seed * 1_000_003 + epoch)
     for x, y, _ in batches(images, phase.batch_size, generator=generator, augmentations=phase.augmentations):
+        if len(x) == 1:
+            return  # batch norm has no statistics of a last batch of one
         yield normalize(x, normalization).contiguous(memory_format=torch.channels_last), y
 
 
@@ -196,7 +199,7 @@ class _State:
                 copied.copy_(buffer)
 
     def save(self, path: Path, history: list[EpochRecord]) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {f"network/{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
@@ -209,31 +212,37 @@ class _State:
             "history": json.dumps([asdict(e) for e in history]),
         }
         with written_whole(path) as temporary:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata)
+            # Not `save_file`, whose errors of a full disk are no OSError, and whose files only the owner can read.
+            temporary.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, metadata))
 
     def restore(self, path: Path) -> list[EpochRecord]:
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
+                metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
         except (SafetensorError, OSError) as error:
             raise self._foreign(path, str(error)) from error
         if metadata.get("phase") != json.dumps(asdict(self.phase)):
             raise self._foreign(path, "one made with other settings")
-        for kind, module in (("network", self.network), ("average", self.average)):
-            prefix = f"{kind}/"
-            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        try:
+            history = [
+                EpochRecord(epoch=e["epoch"], loss=e["loss"], accuracy=Metric(**e["accuracy"]))
+                for e in json.loads(metadata["history"])
+            ]
+            for kind, module in (("network", self.network), ("average", self.average)):
+                prefix = f"{kind}/"
+                module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        # `load_state_dict` raises RuntimeError for names and shapes that do not fit.
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise self._foreign(path, "one of another network, or a damaged one") from error
         for name, parameter in self.network.named_parameters():
             if f"momentum/{name}" in tensors:
                 self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum/{name}"].to(
                     memory_format=torch.channels_last if parameter.dim() == 4 else torch.preserve_format
                 )
-        return [
-            EpochRecord(epoch=e["epoch"], loss=e["loss"], accuracy=Metric(**e["accuracy"]))
-            for e in json.loads(metadata["history"])
-        ]
+        return history
 
     @staticmethod
     def _foreign(path: Path, found: str) -> DistillError:

@@ -21,7 +21,9 @@ def soft_target(student_logits: torch.Tensor, teacher_logits: torch.Tensor, temp
     arXiv:1503.02531. Deviation: KL divergence instead of cross-entropy, which differs by the teacher's entropy, a
     constant, so that the loss is zero at equality.
     """
-    student = F.log_softmax(student_logits / temperature, dim=1)
-    teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
+    # Half precision would overflow in the product with T squared.
+    dtype = torch.promote_types(student_logits.dtype, torch.float32)
+    student = F.log_softmax(student_logits / temperature, dim=1, dtype=dtype)
+    teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=1, dtype=dtype)
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
     return divergence * temperature**2
