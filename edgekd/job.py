@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import platform
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekd import __version__
-from edgekd.errors import InputError, OutputError
+from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError
 from edgekd.inputs import Inputs, ModelSource
 from edgekd.recipe import Recipe, recipe_to_toml
 from edgekd.records import Budget, Target
-from edgekd.store import RunFolder, create_run, file_digest, read_json, write_json, write_text
+from edgekd.store import RunFolder, create_run, file_digest, read_json, write_json, write_text, written_whole
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "apache-tvm", "pymoo", "numpy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What `edgekd compress` is asked for. `command` is how to ask for it again."""
+    """What `edgekd compress` is asked for.
+
+    `command` is how to ask for it again. `baseline_from` is a run whose fine-tuned-only baseline is taken over, if it
+    was trained from the same network on the same images in the same way.
+    """
 
     source: ModelSource
     data: Path
@@ -33,6 +40,7 @@ class Job:
     is_resumed: bool
     cache: Path | None
     command: str
+    baseline_from: Path | None = None
 
     def __post_init__(self) -> None:
         precisions = [precision for precision, _ in self.target.artifacts]
@@ -45,18 +53,40 @@ class Job:
             )
 
 
-def open_run(job: Job) -> RunFolder:
+@contextlib.contextmanager
+def run_folder(job: Job, data_digest: str) -> Iterator[RunFolder]:
+    """Open the run folder for the block (see `open_run`); a job that turns out to be infeasible leaves it empty.
+
+    Nothing in the folder of such a job is worth resuming, and it would stand in the way of a better budget.
+    """
+    run = open_run(job, data_digest)
+    try:
+        yield run
+    except InfeasibleError:
+        for path in run.root.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
+
+
+def open_run(job: Job, data_digest: str) -> RunFolder:
     """Make the run folder with its recipe and manifest, or check that the one there is of the same job.
 
     Raises:
         OutputError: It cannot be written, holds another job, or holds this one and `is_resumed` is not set.
     """
     run = create_run(job.run)
-    manifest = _manifest(job)
+    manifest = _manifest(job, data_digest)
     if run.manifest.is_file():
         found = read_json(run.manifest)
-        if found != manifest:
-            differing = sorted(key for key in manifest if found.get(key) != manifest[key])
+        if not isinstance(found, dict):
+            raise OutputError(
+                str(run.manifest),
+                expected="the manifest of a run",
+                found="no manifest of a run",
+                hint="Choose another folder with --run.",
+            )
+        differing = sorted(key for key in {*found, *manifest} if found.get(key) != manifest.get(key))
+        if differing:
             raise OutputError(
                 str(job.run),
                 expected="an empty folder, or one of the same job",
@@ -70,17 +100,44 @@ def open_run(job: Job) -> RunFolder:
                 found="a run of the same job",
                 hint="Add --resume to go on with it, or choose another folder with --run.",
             )
+        if not (job.run / "recipe.toml").is_file():  # killed between the two files
+            write_text(job.run / "recipe.toml", recipe_to_toml(job.recipe))
         return run
-    if any(job.run.iterdir()):
+    # Hidden files are those that a killed run left half written, or that belong to the file system.
+    if any(not path.name.startswith(".") for path in job.run.iterdir()):
         raise OutputError(
             str(job.run),
             expected="an empty folder, or a run of the same job",
             found="other files",
             hint="Choose another folder with --run.",
         )
-    write_text(job.run / "recipe.toml", recipe_to_toml(job.recipe))
     write_json(run.manifest, manifest)
+    write_text(job.run / "recipe.toml", recipe_to_toml(job.recipe))
     return run
+
+
+def borrow_baseline(job: Job, run: RunFolder) -> None:
+    """Copy the trained baseline of another run, if this one asks for that and has none yet.
+
+    Raises:
+        ArtifactError: That run has no baseline, or it was made from another network, other data or another recipe.
+    """
+    if job.baseline_from is None or run.baseline.is_file():
+        return
+    other = RunFolder(job.baseline_from)
+    theirs, ours = read_json(other.manifest), read_json(run.manifest)
+    known = theirs if isinstance(theirs, dict) else {}
+    keys = ("model_sha256", "data_digest", "arch", "input_shape", "mean", "std", "recipe")
+    differing = [key for key in keys if known.get(key) != ours[key]]
+    if differing or not other.baseline.is_file():
+        raise ArtifactError(
+            f"--baseline-from {job.baseline_from}",
+            expected="a run with a baseline of the same model, data and recipe",
+            found=f"another {', '.join(differing)}" if differing else "no baseline in it",
+            hint="Leave the option out, and the baseline is trained.",
+        )
+    with written_whole(run.baseline) as temporary:
+        shutil.copyfile(other.baseline, temporary)
 
 
 def provenance(job: Job, inputs: Inputs) -> tuple[tuple[str, str], ...]:
@@ -108,7 +165,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _manifest(job: Job) -> dict[str, Any]:
+def _manifest(job: Job, data_digest: str) -> dict[str, Any]:
     """What must be equal for a run to be gone on with; the paths may change, the contents may not."""
     digest = file_digest(job.source.path) if job.source.path.is_file() else None
     budgets = [dataclasses.asdict(budget) for budget in job.budgets]
@@ -117,9 +174,18 @@ def _manifest(job: Job) -> dict[str, Any]:
         "schema_version": 1,
         "edgekd": __version__,
         "model_sha256": digest,
+        "data_digest": data_digest,
         "arch": job.source.arch,
+        "input_shape": _listed(job.source.input_shape),
+        "mean": _listed(job.source.mean),
+        "std": _listed(job.source.std),
         "target": job.target.name,
         "budgets": budgets,
         "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()},
         "with_tvm": job.with_tvm,
     }
+
+
+def _listed(values: tuple[float, ...] | None) -> list[float] | None:
+    """As JSON gives it back."""
+    return None if values is None else list(values)

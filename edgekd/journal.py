@@ -52,9 +52,13 @@ class Journal:
         self._progress.end(outcome.summary)
 
     def _append(self, result: StageResult) -> None:
+        line = json.dumps(dataclasses.asdict(result)) + "\n"
         try:
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(dataclasses.asdict(result)) + "\n")
+            with self._path.open("ab+") as stream:
+                # A run that was killed while it wrote leaves a line without an end.
+                stream.seek(max(0, stream.tell() - 1))
+                is_torn = stream.read(1) not in (b"", b"\n")
+                stream.write((b"\n" if is_torn else b"") + line.encode())
         except OSError as error:
             raise OutputError(
                 str(self._path),

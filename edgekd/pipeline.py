@@ -10,8 +10,8 @@ from edgekd.errors import BudgetError, ParityError
 from edgekd.export.artifacts import save_student
 from edgekd.export.tvm_backend import require_tvm
 from edgekd.export.verify import verify
-from edgekd.inputs import load_inputs
-from edgekd.job import Job, open_run, provenance
+from edgekd.inputs import Inputs, load_inputs
+from edgekd.job import Job, provenance, run_folder
 from edgekd.journal import Journal
 from edgekd.progress import Progress
 from edgekd.prune.groups import find_groups
@@ -25,6 +25,7 @@ from edgekd.search.accuracy import recalibrate
 from edgekd.search.front import choose
 from edgekd.search.plan_costs import require_tables
 from edgekd.stages import Stages
+from edgekd.store import RunFolder
 
 
 def compress(job: Job, progress: Progress) -> Report:
@@ -41,7 +42,13 @@ def compress(job: Job, progress: Progress) -> Report:
     require_tables(job.target, job.budgets)
     progress.begin("load")
     inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
-    run = open_run(job)
+    with run_folder(job, inputs.dataset.digest) as run:
+        report = _run_stages(job, inputs, run, progress)
+    _raise_verdict(report)
+    return report
+
+
+def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) -> Report:
     journal = Journal(run.journal, progress)
     channels = rank_units(inputs.model.network, find_groups(inputs.model.network))
     stages = Stages(job=job, inputs=inputs, channels=channels, run=run, progress=progress)
@@ -97,7 +104,6 @@ def compress(job: Job, progress: Progress) -> Report:
     )
     report = finish_report(report, judge(rows, job.budgets))
     write_report(report, run.report)
-    _raise_verdict(report)
     return report
 
 

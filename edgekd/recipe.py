@@ -137,6 +137,8 @@ def _converted(path: Path, name: str, value: Any, wanted: Any) -> Any:
     if value in choices if name in ("holdout", "size_of") else type(value) is wanted:
         return value
     expected = " or ".join(map(repr, choices)) if name in ("holdout", "size_of") else wanted
+    if name == "augmentations":
+        expected = "a list of names"
     raise RecipeError(
         f"{path}, {name}",
         expected=getattr(expected, "__name__", str(expected)),

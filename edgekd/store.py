@@ -37,6 +37,11 @@ class RunFolder:
         return self.root / "student"
 
     @property
+    def baseline(self) -> Path:
+        """The checkpoint of the fine-tuned-only baseline."""
+        return self.student / "baseline.safetensors"
+
+    @property
     def report(self) -> Path:
         """The report in its forms."""
         return self.root / "report"

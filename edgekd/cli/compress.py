@@ -31,6 +31,11 @@ from edgekd.records import Budget, Precision
 @click.option("--augment", help="Comma-separated: crop, flip; or none. [crop,flip]")
 @click.option("--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]")
 @click.option("--baseline", is_flag=True, default=None, help="Also train the original as long, for comparison.")
+@click.option(
+    "--baseline-from",
+    type=click.Path(path_type=Path),
+    help="Take the baseline of this run, of the same model, data and recipe; implies --baseline.",
+)
 @click.option("--seed", type=int, help="Of everything random. [0]")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file of settings; options win over it.")
 @click.option("--export", "exports", default=None, help="onnx, or onnx,tvm. [onnx, and tvm where it can be built]")
@@ -48,6 +53,7 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
     from edgekd.report.text import render_text
 
     target = load_target(target_name)
+    options["baseline"] = options["baseline"] or (True if options["baseline_from"] else None)
     recipe = _recipe(options)
     source = model_source(options)
     run = options["run"] or Path("runs") / f"{source.path.stem}-{target.name}"
@@ -61,6 +67,7 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
         with_tvm=_with_tvm(exports, target_name),
         is_resumed=resume,
         cache=options["cache"],
+        baseline_from=options["baseline_from"],
         command=shlex.join(["edgekd", *sys.argv[1:]]),
     )
     report = run_job(job, Silent() if options["quiet"] else Lines(sys.stderr))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,7 +50,7 @@ def model_source(options: dict[str, Any]) -> ModelSource:
     from edgekd.inputs import ModelSource
 
     shape = _numbers("--input-size", options["input_size"])
-    if shape is not None and (len(shape) != 3 or any(n < 1 or n != int(n) for n in shape)):
+    if shape is not None and (len(shape) != 3 or not all(n >= 1 and n.is_integer() for n in shape)):
         raise InputError(
             "--input-size",
             expected="channels,height,width",
@@ -70,11 +71,14 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
         raise InputError(
             option,
             expected="numbers with commas between",
             found=f"'{text}'",
             hint="For instance 0.5,0.5,0.5.",
-        ) from error
+        )
+    return numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from edgekd import __version__
 from edgekd.data import Normalization
 from edgekd.export.onnx_backend import export_onnx
 from edgekd.export.tvm_backend import build_library
-from edgekd.models.load import export_program, quiet_torch
+from edgekd.models.load import export_program
+from edgekd.models.quiet import quiet_torch
 from edgekd.records import Artifact, Plan, Precision, Target
 from edgekd.store import file_digest, write_json, written_whole
 
@@ -99,20 +101,19 @@ def save_student(network: fx.GraphModule, folder: Path, plan: Plan, input_shape:
     Raises:
         ExportError: The disk is full.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
+    # Both formats are made in memory: on a full disk their own writers raise errors that are no OSError, and
+    # torch's ends the process.
+    weights = save({name: value.contiguous() for name, value in network.state_dict().items()})
+    program = io.BytesIO()
+    with quiet_torch():
+        torch.export.save(export_program(network, input_shape), program)
     with written_whole(folder / "weights.safetensors") as temporary:
-        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
+        temporary.write_bytes(weights)
     write_json(folder / "plan.json", {"id": plan.id, "widths": dict(plan.widths)})
-    with written_whole(folder / "student.pt2") as temporary, quiet_torch():
-        program = export_program(network, input_shape)
-        # torch.export.save insists on the suffix.
-        saved = temporary.with_suffix(".pt2")
-        try:
-            torch.export.save(program, saved)
-            saved.replace(temporary)
-        finally:
-            saved.unlink(missing_ok=True)
+    with written_whole(folder / "student.pt2") as temporary:
+        temporary.write_bytes(program.getvalue())
 
 
 def _with_card(
