@@ -20,7 +20,7 @@ from edgekd.quantities import format_share
 from edgekd.records import Artifact, Cost, ParetoFront, Plan, Precision
 from edgekd.search.front import front_document
 from edgekd.search.plan_costs import plan_cost
-from edgekd.search.stage import find_front, some_images
+from edgekd.search.stage import find_front
 from edgekd.store import RunFolder, write_json
 
 
@@ -42,7 +42,8 @@ class Stages:
     @property
     def calibration(self) -> Images:
         """The training images that re-estimate batch norm and calibrate ranges."""
-        return some_images(self.inputs.splits.train, self.job.recipe.recalibration_samples, self.job.recipe.seed)
+        recipe = self.job.recipe
+        return self.inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
 
     def measure(self, outcome: Outcome, network: fx.GraphModule, summary: str) -> None:
         """Record a network's accuracy on `validation`."""

@@ -54,6 +54,11 @@ class Images:
         ids = tuple(self.ids[index] for index in indices.tolist())
         return Images(x=self.x[indices], y=self.y[indices], ids=ids)
 
+    def sample(self, count: int, seed: int) -> Images:
+        """Return `count` of them, drawn without replacement; all of them, shuffled, if there are fewer."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.select(order[:count])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:

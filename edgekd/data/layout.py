@@ -86,10 +86,8 @@ def find_samples(path: Path, stack: ExitStack) -> Layout:
     Raises:
         DataError: The layout is not that of an image folder; the message names what is in the way.
     """
-    if path.is_dir():
-        tree = _merge_part_archives(path, _scan_folder(path), stack)
-    else:
-        tree = _scan_archive(path, stack)
+    is_folder = path.is_dir()
+    tree = _merge_part_archives(path, _scan_folder(path), stack) if is_folder else _scan_archive(path, stack)
     roots = _part_roots(_without_wrapping(tree, kept=_PART_FOLDERS))
     classes = {part: _class_names(root) for part, root in roots.items()}
     names = classes["train"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import fx
 
 from edgekd.data import Images
@@ -67,7 +66,7 @@ def find_front(
         count_operators(network, channels, full), original_bytes, _precision(recipe.size_of)
     )
     costs = cost_function(network, channels, target, size_model)
-    recalibration = some_images(inputs.splits.train, recipe.recalibration_samples, recipe.seed)
+    recalibration = inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
 
     def loss(plan: Plan) -> float:
         candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)
@@ -85,12 +84,6 @@ def find_front(
             done, max(done, total), f"{done} plans, best loss within the budgets {best:.3f}"
         ),
     )
-
-
-def some_images(images: Images, samples: int, seed: int) -> Images:
-    """Return `samples` images drawn without replacement; all of them if there are fewer."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images.select(order[:samples])
 
 
 def _require_feasible(

@@ -3,10 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from digits import Digits
 
-from edgekd.data import Images
 from edgekd.errors import InfeasibleError, TargetError
 from edgekd.hardware.target import load_target
 from edgekd.inputs import Inputs, ModelSource, load_inputs
@@ -15,7 +13,7 @@ from edgekd.prune.importance import rank_units
 from edgekd.recipe import Recipe
 from edgekd.records import Budget, ParetoFront, Target
 from edgekd.search.plan_costs import require_tables
-from edgekd.search.stage import find_front, some_images
+from edgekd.search.stage import find_front
 from edgekd.store import RunFolder
 
 RECIPE = Recipe(evaluations=12, population=12)
@@ -67,16 +65,6 @@ def test_the_front_keeps_the_budget_and_measured_losses_are_on_disk(inputs: Inpu
     assert all(candidate.size_bytes <= 60_000 for candidate in front.candidates)
     lines = (tmp_path / "search" / "losses.jsonl").read_text().splitlines()
     assert len(lines) == front.evaluations <= RECIPE.evaluations
-
-
-def test_some_images_draws_without_replacement_and_by_the_seed() -> None:
-    x = torch.zeros(20, 1, 2, 2, dtype=torch.uint8)
-    images = Images(x=x, y=torch.zeros(20, dtype=torch.int64), ids=tuple(map(str, range(20))))
-    drawn = some_images(images, 8, seed=0).ids
-    assert len(set(drawn)) == 8
-    assert some_images(images, 8, seed=0).ids == drawn
-    assert some_images(images, 8, seed=1).ids != drawn
-    assert sorted(some_images(images, 99, seed=0).ids) == sorted(images.ids)
 
 
 def test_a_budget_that_no_table_can_answer_is_refused() -> None:
