@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgekd.models.load import export_program
+from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
 from edgekd.prune.groups import find_groups
 from edgekd.prune.importance import rank_units

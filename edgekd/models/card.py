@@ -41,15 +41,26 @@ def read_card(model_path: Path) -> Card:
     described, output = document.get("input"), document.get("output")
     described = described if isinstance(described, dict) else {}
     output = output if isinstance(output, dict) else {}
-    shape = _numbers(path, "input.shape", (described.get("shape") or [])[-3:], int)
-    if shape and len(shape) != 3:
-        raise _card_error(path, "'input.shape' of channels, height, width", repr(described["shape"]))
+    shape = _shape(path, described.get("shape"))
+    classes = output.get("classes") or []
+    if not isinstance(classes, list):
+        raise _card_error(path, "'output.classes' as a list of names", repr(classes))
     return Card(
-        input_shape=(shape[0], shape[1], shape[2]) if shape else None,
+        input_shape=shape,
         mean=_numbers(path, "input.mean", described.get("mean") or [], float),
         std=_numbers(path, "input.std", described.get("std") or [], float),
-        classes=tuple(str(name) for name in output.get("classes") or ()) or None,
+        classes=tuple(str(name) for name in classes) or None,
     )
+
+
+def _shape(path: Path, value: Any) -> tuple[int, int, int] | None:
+    """Channels, height, width; a batch in front, as a number or a name, is left out."""
+    if value is None:
+        return None
+    sizes = value[-3:] if isinstance(value, list) and len(value) in (3, 4) else ()
+    if len(sizes) != 3 or not all(type(size) is int and size > 0 for size in sizes):
+        raise _card_error(path, "'input.shape' of channels, height, width", repr(value))
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _numbers(path: Path, key: str, values: Any, kind: type) -> tuple[Any, ...] | None:

@@ -20,6 +20,7 @@ from torch.export.graph_signature import InputKind
 
 from edgekd.errors import ModelError
 from edgekd.models.layers import ChannelPad
+from edgekd.models.quiet import quiet_torch
 
 _aten = torch.ops.aten
 _END = 2**63 - 1
@@ -61,14 +62,22 @@ def rebuild(program: ExportedProgram) -> fx.GraphModule:
     Each node carries `meta["shape"]`, the shape of its output at export, with `None` for dynamic sizes.
 
     Raises:
-        ModelError: The network has several inputs or outputs, or changes its own buffers.
+        ModelError: The network has several inputs or outputs, or changes its input or buffers.
     """
     if any(_is_in_place(node) for node in program.graph.nodes):
-        program = program.run_decompositions({})
+        with quiet_torch():
+            program = program.run_decompositions({})
     builder = _Rebuilder(program)
     user_inputs = set(program.graph_signature.user_inputs)
     outputs = program.graph_signature.user_outputs
-    if len(user_inputs) != 1 or len(outputs) != 1 or len(program.graph_signature.output_specs) != 1:
+    if len(program.graph_signature.output_specs) != len(outputs):
+        raise ModelError(
+            "model",
+            expected="a network that leaves its input and its buffers as they are",
+            found="one that changes them, as batch norm does in training mode",
+            hint="Export it in evaluation mode: call model.eval() before torch.export.export.",
+        )
+    if len(user_inputs) != 1 or len(outputs) != 1:
         raise ModelError(
             "model",
             expected="one input tensor and one output tensor",
@@ -260,10 +269,13 @@ def _hardtanh(builder: _Rebuilder, node: fx.Node) -> fx.Node | None:
 
 def _pool(factory: Callable[..., nn.Module]) -> Callable[[_Rebuilder, fx.Node], fx.Node]:
     def convert(builder: _Rebuilder, node: fx.Node) -> fx.Node:
-        arguments = [tuple(a) if isinstance(a, (list, tuple)) else a for a in _args(node)[1:]]
-        if len(arguments) > 1 and arguments[1] == ():
-            arguments[1] = None
-        return builder.call(node.name, factory(*arguments, **node.kwargs), (_args(node)[0],))
+        names = [argument.name for argument in node.target._schema.arguments[1:]]  # type: ignore[union-attr]  # an operator
+        # By name, because the modules have their arguments in another order than the operators.
+        arguments = dict(zip(names, _args(node)[1:], strict=False)) | dict(node.kwargs)
+        arguments = {n: tuple(a) if isinstance(a, (list, tuple)) else a for n, a in arguments.items()}
+        if arguments.get("stride") == ():
+            del arguments["stride"]
+        return builder.call(node.name, factory(**arguments), (_args(node)[0],))
 
     return convert
 
