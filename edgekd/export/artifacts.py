@@ -16,7 +16,7 @@ from edgekd import __version__
 from edgekd.data import Normalization
 from edgekd.export.onnx_backend import export_onnx
 from edgekd.export.tvm_backend import build_library
-from edgekd.models.load import export_program
+from edgekd.models.exported import export_program
 from edgekd.models.quiet import quiet_torch
 from edgekd.records import Artifact, Plan, Precision, Target
 from edgekd.store import file_digest, write_json, written_whole

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from edgekd.errors import ExportError
 from edgekd.export.qdq import OPSET, to_qdq
-from edgekd.models.load import quiet_torch
+from edgekd.models.quiet import quiet_torch
 from edgekd.quantize.fold import fold_batch_norm
 from edgekd.records import Precision
 from edgekd.store import written_whole

@@ -111,17 +111,25 @@ def to_qdq(prepared: fx.GraphModule) -> fx.GraphModule:
 
 
 def _replace_layers(network: fx.GraphModule) -> None:
+    """Put an integer layer at each call of a quantized one.
+
+    A layer that is called twice becomes two, because the step of its bias is that of what it reads.
+    """
+    calls: dict[str, int] = {}
+    replaced = []
     for node in network.graph.nodes:
-        if node.op != "call_module" or len(node.args) != 2:
-            continue
         module = module_of(network, node)
-        if isinstance(module, QuantizedLayer):
-            quantizer = network.get_submodule(str(node.args[1].target).rpartition(".")[0])
-            assert isinstance(quantizer, ActivationQuantizer)  # `prepare` passes a quantizer's scale
-            parent, _, name = str(node.target).rpartition(".")
-            setattr(network.get_submodule(parent), name, _IntegerLayer(module, quantizer.scale))
-        if isinstance(module_of(network, node), _IntegerLayer):
-            node.args = node.args[:1]
+        if not isinstance(module, QuantizedLayer):
+            continue
+        quantizer = network.get_submodule(str(node.args[1].target).rpartition(".")[0])
+        assert isinstance(quantizer, ActivationQuantizer)  # `prepare` passes a quantizer's scale
+        path = str(node.target)
+        calls[path] = calls.get(path, 0) + 1
+        replaced.append((node, f"{path}_integer_{calls[path]}", _IntegerLayer(module, quantizer.scale)))
+    for node, path, layer in replaced:
+        network.add_submodule(path, layer)
+        node.target = path
+        node.args = node.args[:1]
 
 
 def _insert_pair(network: fx.GraphModule, node: fx.Node, quantizer: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +84,5 @@ def _tvm_parity(onnx_path: Path, trained: torch.Tensor, images: Images, normaliz
     limit = _TVM_TOLERANCE * float(ours.abs().max())
     if parity.passed and parity.max_logit_difference > limit:
         detail = f"logits differ by up to {parity.max_logit_difference:.2g}, more than {limit:.2g}"
-        return Parity(
-            samples=parity.samples,
-            equal_predictions=parity.equal_predictions,
-            top1_difference=parity.top1_difference,
-            max_logit_difference=parity.max_logit_difference,
-            passed=False,
-            detail=detail,
-        )
+        return dataclasses.replace(parity, passed=False, detail=detail)
     return parity

@@ -55,3 +55,5 @@ def _fold(layer: nn.Conv1d | nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.Ba
     fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
     with torch.no_grad():
         layer.weight, layer.bias = fuse(layer.weight, layer.bias, mean, variance, norm.eps, norm.weight, norm.bias)
+    # torch makes the bias of a layer that had none a constant, which training would then never move.
+    layer.bias.requires_grad_(norm.bias is None or norm.bias.requires_grad)

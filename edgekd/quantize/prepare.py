@@ -33,10 +33,12 @@ def prepare(network: fx.GraphModule) -> fx.GraphModule:
     for node in list(prepared.graph.nodes):
         if _is_quantized(prepared, node):
             _insert_quantizer(prepared, node, quantizers)
-    for node in list(prepared.graph.nodes):
-        layer = module_of(prepared, node)
-        if isinstance(layer, (*_LAYERS, QuantizedLayer)):
-            _quantize_layer(prepared, node, layer)
+    calls = [node for node in prepared.graph.nodes if isinstance(module_of(prepared, node), _LAYERS)]
+    # A layer that is called twice, and once with floats, is computed in float both times.
+    in_float = {node.target for node in calls if quantizer_before(prepared, node.all_input_nodes[0]) is None}
+    for node in calls:
+        if node.target not in in_float:
+            _quantize_layer(prepared, node)
     prepared.graph.lint()
     prepared.recompile()
     return prepared
@@ -95,12 +97,10 @@ def _insert_quantizer(network: fx.GraphModule, node: fx.Node, quantizers: dict[f
     node.replace_all_uses_with(quantized, delete_user_cb=lambda user: user is not quantized)
 
 
-def _quantize_layer(network: fx.GraphModule, node: fx.Node, layer: nn.Module) -> None:
-    source = node.args[0]
-    assert isinstance(source, fx.Node)  # layers are called with one tensor
-    quantizer = quantizer_before(network, source)
-    if quantizer is None:
-        return
+def _quantize_layer(network: fx.GraphModule, node: fx.Node) -> None:
+    source = node.all_input_nodes[0]
+    quantizer, layer = quantizer_before(network, source), module_of(network, node)
+    assert quantizer is not None  # the caller has looked
     if isinstance(layer, _LAYERS):  # not yet replaced by an earlier call of the same layer
         parent, _, name = str(node.target).rpartition(".")
         setattr(network.get_submodule(parent), name, QuantizedLayer(layer))

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import shutil
+
+import numpy as np
+import onnxruntime
+import pytest
+from networks import INPUT_SHAPE, images, rebuilt
+
+from edgekd.errors import ExportError, MissingDependencyError
+from edgekd.export.onnx_backend import export_onnx
+from edgekd.export.tvm_backend import build_library, require_tvm, run_on_host
+from edgekd.hardware.target import load_target
+
+COMPILER = "aarch64-linux-gnu-g++"
+needs_tvm = pytest.mark.skipif(importlib.util.find_spec("tvm") is None, reason="TVM is not installed: edgekd[tvm]")
+needs_compiler = pytest.mark.skipif(
+    shutil.which(COMPILER) is None, reason=f"no {COMPILER}: apt-get install g++-aarch64-linux-gnu"
+)
+
+
+@pytest.fixture(scope="module")
+def onnx_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tvm") / "net.onnx"
+    export_onnx(rebuilt("padded"), path, precision="fp32", input_shape=INPUT_SHAPE, metadata={})
+    return path
+
+
+@pytest.fixture
+def processor():
+    return load_target("rpi4").processor("cpu")
+
+
+@needs_tvm
+@needs_compiler
+def test_a_library_is_elf_for_the_targets_machine(tmp_path, onnx_path, processor):
+    library = tmp_path / "net.so"
+    toolchain = build_library(onnx_path, library, processor=processor, input_shape=INPUT_SHAPE)
+    header = library.read_bytes()[:20]
+    # ELF, 64 bits, little-endian; type 3 is a shared object, machine 183 AArch64.
+    assert header[:6] == b"\x7fELF\x02\x01"
+    assert int.from_bytes(header[16:18], "little") == 3
+    assert int.from_bytes(header[18:20], "little") == 183
+    assert toolchain.startswith("apache-tvm ")
+    assert toolchain.endswith(COMPILER)
+    assert list(tmp_path.iterdir()) == [library]
+
+
+@needs_tvm
+def test_a_library_for_another_machine_than_the_targets_is_refused(tmp_path, onnx_path, processor):
+    # The compiler of this machine cannot link AArch64 objects; whatever it says, nothing is left behind.
+    wrong = dataclasses.replace(processor, cross_compiler=None)
+    with pytest.raises(ExportError):
+        build_library(onnx_path, tmp_path / "net.so", processor=wrong, input_shape=INPUT_SHAPE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_tvm
+def test_the_same_network_compiled_for_this_machine_computes_what_onnxruntime_does(onnx_path):
+    x = images(3).numpy()
+    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"input": x})[0]
+    np.testing.assert_allclose(run_on_host(onnx_path, x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@needs_tvm
+def test_a_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(b"no onnx")
+    with pytest.raises(ExportError) as caught:
+        run_on_host(path, images(1).numpy())
+    assert caught.value.where == str(path)
+    assert caught.value.hint == "Leave TVM out: --export onnx."
+
+
+@needs_tvm
+def test_a_missing_compiler_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch, processor):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependencyError) as caught:
+        require_tvm(processor)
+    assert caught.value.exit_code == 3
+    assert COMPILER in caught.value.expected
+    assert "apt-get install g++-aarch64-linux-gnu" in caught.value.hint
+
+
+def test_missing_tvm_is_named_with_the_command_that_installs_it(monkeypatch, processor):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tvm" else found(name))
+    with pytest.raises(MissingDependencyError) as caught:
+        require_tvm(processor)
+    assert "pip install 'edgekd[tvm]'" in caught.value.hint
+
+
+@needs_tvm
+def test_a_processor_without_a_tvm_target_is_refused(processor):
+    with pytest.raises(ExportError) as caught:
+        require_tvm(dataclasses.replace(processor, tvm_target=()))
+    assert caught.value.where == f"TVM export for {processor.title}"
+    assert "target file" in caught.value.hint
+
+
+@needs_tvm
+@needs_compiler
+def test_nothing_is_missing_for_the_targets_that_ship():
+    require_tvm(load_target("rpi4").processor("cpu"))
