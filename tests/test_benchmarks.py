@@ -1,0 +1,50 @@
+"""The README quotes what the stored results say, and the stored results keep the promises they were made under."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from edgekd.report.document import read_report
+
+ROOT = Path(__file__).resolve().parent.parent
+STORED = sorted((ROOT / "benchmarks" / "results").glob("resnet56_*.json"))
+
+
+def _benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("resnet56", ROOT / "benchmarks" / "resnet56_cifar10.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readme_shows_the_stored_results() -> None:
+    benchmark = _benchmark()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition(benchmark.BEGIN)[2].partition(benchmark.END)[0].strip()
+    assert shown == benchmark.readme_table(benchmark.stored_reports())
+    assert len(STORED) == len(benchmark.TARGETS)
+
+
+@pytest.mark.parametrize("path", STORED, ids=[path.stem for path in STORED])
+def test_a_stored_result_kept_its_budget_and_every_parity_check(path: Path) -> None:
+    report = read_report(path)
+    sizes = {row.name: row.size_bytes for row in report.rows}
+    (budget,) = report.budgets
+    assert budget.limit <= sizes["original fp32"] / 8
+    assert sizes["compressed int8"] <= budget.limit
+    assert all(row.parity is not None and row.parity.passed for row in report.rows)
+    assert report.verdict == "pass"
+
+
+@pytest.mark.parametrize("path", STORED, ids=[path.stem for path in STORED])
+def test_a_stored_result_names_no_place_of_the_machine_it_was_made_on(path: Path) -> None:
+    # A path that starts at the root of a file system; relative ones and URLs are fine.
+    absolute = re.findall(r"(?<![\w./:])/(?:[\w.-]+/)+[\w.-]+", path.read_text(encoding="utf-8"))
+    assert absolute == []
