@@ -25,7 +25,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 MODEL = Path("../shared/models/resnet56_cifar10jpeg.pt2")
 DATA = Path("../shared/data/cifar10")
 TARGETS = ("rpi4", "jetson-tx2")
-OPTIONS = ("--max-size", "427KB", "--epochs", "4", "--evaluations", "144", "--holdout", "test", "--cache", "runs/cache")
+OPTIONS = ("--max-size", "427KB", "--epochs", "4", "--evaluations", "144", "--holdout", "test", "--baseline")
+CACHE = ("--cache", "runs/cache")
 BEGIN, END = "<!-- resnet56: begin -->", "<!-- resnet56: end -->"
 
 
@@ -37,10 +38,10 @@ def run_target(target: str) -> float:
     """
     run = ROOT / "runs" / f"benchmark-{target}"
     shutil.rmtree(run, ignore_errors=True)
-    command = ["compress", str(MODEL), "--data", str(DATA), "--target", target, *OPTIONS]
-    # The baseline does not depend on the target: the second run takes over the first one's.
-    first = ROOT / "runs" / f"benchmark-{TARGETS[0]}"
-    command += ["--baseline"] if target == TARGETS[0] else ["--baseline-from", str(first.relative_to(ROOT))]
+    command = ["compress", str(MODEL), "--data", str(DATA), "--target", target, *OPTIONS, *CACHE]
+    # Losses of plans and the baseline do not depend on the target: the second run takes over the first one's.
+    if target != TARGETS[0]:
+        command += ["--reuse", f"runs/benchmark-{TARGETS[0]}"]
     # The program beside this Python, by its own name, so that the recorded command can be pasted.
     program = Path(sys.executable).with_name("edgekd")
     began = time.monotonic()

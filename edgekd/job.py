@@ -26,8 +26,8 @@ _LIBRARIES = ("torch", "onnx", "onnxruntime", "apache-tvm", "pymoo", "numpy")
 class Job:
     """What `edgekd compress` is asked for.
 
-    `command` is how to ask for it again. `baseline_from` is a run whose fine-tuned-only baseline is taken over, if it
-    was trained from the same network on the same images in the same way.
+    `command` is how to ask for it again. `reuse` is a run of the same network, data and recipe, whose measured losses
+    and baseline are taken over.
     """
 
     source: ModelSource
@@ -40,7 +40,7 @@ class Job:
     is_resumed: bool
     cache: Path | None
     command: str
-    baseline_from: Path | None = None
+    reuse: Path | None = None
 
     def __post_init__(self) -> None:
         precisions = [precision for precision, _ in self.target.artifacts]
@@ -55,14 +55,16 @@ class Job:
 
 @contextlib.contextmanager
 def run_folder(job: Job, data_digest: str) -> Iterator[RunFolder]:
-    """Open the run folder for the block (see `open_run`); a job that turns out to be infeasible leaves it empty.
+    """Open the run folder for the block (see `open_run`); a job that cannot be done as asked leaves it empty.
 
-    Nothing in the folder of such a job is worth resuming, and it would stand in the way of a better budget.
+    Nothing in the folder of such a job is worth resuming, and it would stand in the way of the job asked rightly.
     """
     run = open_run(job, data_digest)
     try:
         yield run
-    except InfeasibleError:
+    except (InfeasibleError, ArtifactError):
+        if job.is_resumed:
+            raise
         for path in run.root.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
@@ -116,28 +118,32 @@ def open_run(job: Job, data_digest: str) -> RunFolder:
     return run
 
 
-def borrow_baseline(job: Job, run: RunFolder) -> None:
-    """Copy the trained baseline of another run, if this one asks for that and has none yet.
+def take_over(job: Job, run: RunFolder) -> None:
+    """Copy what another run measured and trained that does not depend on the target, where this run has none yet.
+
+    These are the measured losses of plans and the fine-tuned-only baseline.
 
     Raises:
-        ArtifactError: That run has no baseline, or it was made from another network, other data or another recipe.
+        ArtifactError: The other run is of another network, other data or another recipe.
     """
-    if job.baseline_from is None or run.baseline.is_file():
+    if job.reuse is None:
         return
-    other = RunFolder(job.baseline_from)
+    other = RunFolder(job.reuse)
     theirs, ours = read_json(other.manifest), read_json(run.manifest)
     known = theirs if isinstance(theirs, dict) else {}
     keys = ("model_sha256", "data_digest", "arch", "input_shape", "mean", "std", "recipe")
     differing = [key for key in keys if known.get(key) != ours[key]]
-    if differing or not other.baseline.is_file():
+    if differing:
         raise ArtifactError(
-            f"--baseline-from {job.baseline_from}",
-            expected="a run with a baseline of the same model, data and recipe",
-            found=f"another {', '.join(differing)}" if differing else "no baseline in it",
-            hint="Leave the option out, and the baseline is trained.",
+            f"--reuse {job.reuse}",
+            expected="a run of the same model, data and recipe",
+            found=f"another {', '.join(differing)}",
+            hint="Leave the option out, and everything is measured again.",
         )
-    with written_whole(run.baseline) as temporary:
-        shutil.copyfile(other.baseline, temporary)
+    for source, copy in ((other.losses, run.losses), (other.baseline, run.baseline)):
+        if source.is_file() and not copy.is_file():
+            with written_whole(copy) as temporary:
+                shutil.copyfile(source, temporary)
 
 
 def provenance(job: Job, inputs: Inputs) -> tuple[tuple[str, str], ...]:

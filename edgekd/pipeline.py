@@ -11,7 +11,7 @@ from edgekd.export.artifacts import save_student
 from edgekd.export.tvm_backend import require_tvm
 from edgekd.export.verify import verify
 from edgekd.inputs import Inputs, load_inputs
-from edgekd.job import Job, provenance, run_folder
+from edgekd.job import Job, provenance, run_folder, take_over
 from edgekd.journal import Journal
 from edgekd.progress import Progress
 from edgekd.prune.groups import find_groups
@@ -43,6 +43,7 @@ def compress(job: Job, progress: Progress) -> Report:
     progress.begin("load")
     inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
     with run_folder(job, inputs.dataset.digest) as run:
+        take_over(job, run)
         report = _run_stages(job, inputs, run, progress)
     _raise_verdict(report)
     return report

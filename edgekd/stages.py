@@ -11,7 +11,7 @@ from edgekd.distill.stage import post_training_quantized, train_float, train_qua
 from edgekd.export.artifacts import Description, export_onnx_artifact, export_tvm_artifact
 from edgekd.export.verify import Exported
 from edgekd.inputs import Inputs
-from edgekd.job import Job, borrow_baseline
+from edgekd.job import Job
 from edgekd.journal import Outcome
 from edgekd.models.evaluate import accuracy
 from edgekd.progress import Progress
@@ -85,7 +85,6 @@ class Stages:
 
     def fine_tune_original(self) -> fx.GraphModule:
         """Train the uncompressed network on labels, for as many epochs as the student has in all."""
-        borrow_baseline(self.job, self.run)
         return train_float(
             self.original,
             None,

@@ -37,6 +37,11 @@ class RunFolder:
         return self.root / "student"
 
     @property
+    def losses(self) -> Path:
+        """The measured losses of plans, one JSON line each."""
+        return self.search / "losses.jsonl"
+
+    @property
     def baseline(self) -> Path:
         """The checkpoint of the fine-tuned-only baseline."""
         return self.student / "baseline.safetensors"

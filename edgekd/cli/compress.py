@@ -32,9 +32,9 @@ from edgekd.records import Budget, Precision
 @click.option("--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]")
 @click.option("--baseline", is_flag=True, default=None, help="Also train the original as long, for comparison.")
 @click.option(
-    "--baseline-from",
+    "--reuse",
     type=click.Path(path_type=Path),
-    help="Take the baseline of this run, of the same model, data and recipe; implies --baseline.",
+    help="Take over the measured losses and the baseline of this run of the same model, data and recipe.",
 )
 @click.option("--seed", type=int, help="Of everything random. [0]")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file of settings; options win over it.")
@@ -53,7 +53,6 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
     from edgekd.report.text import render_text
 
     target = load_target(target_name)
-    options["baseline"] = options["baseline"] or (True if options["baseline_from"] else None)
     recipe = _recipe(options)
     source = model_source(options)
     run = options["run"] or Path("runs") / f"{source.path.stem}-{target.name}"
@@ -67,7 +66,7 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
         with_tvm=_with_tvm(exports, target_name),
         is_resumed=resume,
         cache=options["cache"],
-        baseline_from=options["baseline_from"],
+        reuse=options["reuse"],
         command=shlex.join(["edgekd", *sys.argv[1:]]),
     )
     report = run_job(job, Silent() if options["quiet"] else Lines(sys.stderr))

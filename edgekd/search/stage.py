@@ -79,7 +79,7 @@ def find_front(
         loss=loss,
         budgets=budgets,
         settings=SearchSettings(evaluations=recipe.evaluations, population=recipe.population, seed=recipe.seed),
-        journal=run.search / "losses.jsonl",
+        journal=run.losses,
         on_progress=lambda done, total, best: on_progress(
             done, max(done, total), f"{done} plans, best loss within the budgets {best:.3f}"
         ),

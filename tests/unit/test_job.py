@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from edgekd.errors import InputError, OutputError
+from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError
 from edgekd.hardware.target import load_target
 from edgekd.inputs import ModelSource
-from edgekd.job import Job, open_run
+from edgekd.job import Job, open_run, run_folder, take_over
 from edgekd.recipe import Recipe, recipe_to_toml
 from edgekd.records import Budget
 
@@ -166,3 +166,50 @@ def test_a_size_budget_for_a_precision_the_target_does_not_ship_is_refused(job: 
         dataclasses.replace(job, target=load_target("rpi4"), recipe=Recipe(size_of="fp16"))
     assert caught.value.where == "--size-of"
     assert caught.value.found == "fp16"
+
+
+def _with_results(job: Job, folder: Path) -> Job:
+    """Make a run in `folder` that has measured a loss and trained a baseline."""
+    other = dataclasses.replace(job, run=folder)
+    run = open_run(other, "digest")
+    for path, content in ((run.losses, b"a loss"), (run.baseline, b"a baseline")):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    return other
+
+
+def test_losses_and_baseline_of_a_run_for_another_target_are_taken_over(job: Job, tmp_path: Path) -> None:
+    first = _with_results(job, tmp_path / "first")
+    second = dataclasses.replace(_changed(job, "target"), reuse=first.run)
+    run = open_run(second, "digest")
+    take_over(second, run)
+    assert (run.losses.read_bytes(), run.baseline.read_bytes()) == (b"a loss", b"a baseline")
+
+
+def test_what_a_resumed_run_already_has_is_not_taken_over(job: Job, tmp_path: Path) -> None:
+    first = _with_results(job, tmp_path / "first")
+    second = _with_results(job, tmp_path / "second")
+    run = open_run(dataclasses.replace(second, is_resumed=True), "digest")
+    run.losses.write_bytes(b"more losses")
+    take_over(dataclasses.replace(second, reuse=first.run), run)
+    assert run.losses.read_bytes() == b"more losses"
+
+
+def test_results_of_another_recipe_are_refused_and_the_new_run_is_left_empty(job: Job, tmp_path: Path) -> None:
+    first = _with_results(_changed(job, "recipe"), tmp_path / "first")
+    second = dataclasses.replace(job, reuse=first.run)
+    with pytest.raises(ArtifactError, match="another recipe") as caught, run_folder(second, "digest") as run:
+        take_over(second, run)
+    assert caught.value.where == f"--reuse {first.run}"
+    assert list(second.run.iterdir()) == []
+
+
+def test_an_infeasible_job_leaves_its_folder_empty_unless_it_was_resumed(job: Job) -> None:
+    error = InfeasibleError("budget", expected="less", found="more", hint="Raise it.")
+    with pytest.raises(InfeasibleError), run_folder(job, "digest"):
+        raise error
+    assert list(job.run.iterdir()) == []
+    open_run(job, "digest")
+    with pytest.raises(InfeasibleError), run_folder(dataclasses.replace(job, is_resumed=True), "digest"):
+        raise error
+    assert (job.run / "manifest.json").is_file()
