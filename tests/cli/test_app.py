@@ -197,7 +197,9 @@ def test_an_interrupted_command_exits_with_130(
 def test_ctrl_c_ends_the_program_with_130() -> None:
     program = f"import os\nos.kill(os.getpid(), {int(signal.SIGINT)})"
     wrapped = (
-        "import sys, types, click\nfrom edgekd.cli import app\n"
+        # A program that a shell started in the background inherits an ignored SIGINT.
+        "import signal, sys, types, click\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from edgekd.cli import app\n"
         f"module = types.ModuleType('m'); module.it = click.command()(lambda: exec({program!r}))\n"
         "sys.modules['m'] = module; app.COMMANDS = {'it': ('m:it', '')}\n"
         "sys.argv = ['edgekd', 'it']; app.main()"
