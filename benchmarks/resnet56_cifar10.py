@@ -57,13 +57,14 @@ def judge(report: Report) -> list[str]:
     rows = {row.name: row for row in report.rows}
     int8, teacher, tuned = (_top1(rows[name]) for name in ("compressed int8", "original fp32", "fine-tuned only"))
     limit = next(budget.limit for budget in report.budgets if budget.quantity == "size_bytes")
-    minutes = sum(stage.seconds for stage in report.stages) / 60
+    minutes = {stage.name: stage.seconds / 60 for stage in report.stages}
+    baseline = minutes.pop("baseline", 0.0)
     return [
         f"int8 file {rows['compressed int8'].size_bytes:,} bytes, budget {limit:,.0f}",
         f"int8 minus teacher {100 * (int8 - teacher):+.2f} points (at least -2.0 wanted)",
         f"int8 minus fine-tuned only {100 * (int8 - tuned):+.2f} points (at least -1.5 wanted)",
         f"parity: {sum(r.parity is not None and r.parity.passed for r in report.rows)} of {len(report.rows)} passed",
-        f"all stages: {minutes:.1f} minutes (45 wanted)",
+        f"{sum(minutes.values()):.1f} minutes (45 wanted), and {baseline:.1f} for the baseline",
     ]
 
 
