@@ -16,7 +16,7 @@ from edgekd import __version__
 from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError
 from edgekd.inputs import Inputs, ModelSource
 from edgekd.recipe import Recipe, recipe_to_toml
-from edgekd.records import Budget, Target
+from edgekd.records import Budget, Plan, Target
 from edgekd.store import RunFolder, create_run, file_digest, read_json, write_json, write_text, written_whole
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "apache-tvm", "pymoo", "numpy")
@@ -26,8 +26,8 @@ _LIBRARIES = ("torch", "onnx", "onnxruntime", "apache-tvm", "pymoo", "numpy")
 class Job:
     """What `edgekd compress` is asked for.
 
-    `command` is how to ask for it again. `reuse` is a run of the same network, data and recipe, whose measured losses
-    and baseline are taken over.
+    `command` is how to ask for it again. `reuse` is a run of the same network, data and recipe, whose measured losses,
+    baseline and, if it has the same plan, student are taken over.
     """
 
     source: ModelSource
@@ -121,7 +121,7 @@ def open_run(job: Job, data_digest: str) -> RunFolder:
 def take_over(job: Job, run: RunFolder) -> None:
     """Copy what another run measured and trained that does not depend on the target, where this run has none yet.
 
-    These are the measured losses of plans and the fine-tuned-only baseline.
+    These are the measured losses of plans and the fine-tuned-only baseline; see `take_over_student` for the rest.
 
     Raises:
         ArtifactError: The other run is of another network, other data or another recipe.
@@ -140,7 +140,20 @@ def take_over(job: Job, run: RunFolder) -> None:
             found=f"another {', '.join(differing)}",
             hint="Leave the option out, and everything is measured again.",
         )
-    for source, copy in ((other.losses, run.losses), (other.baseline, run.baseline)):
+    _copy_missing((other.losses, run.losses), (other.baseline, run.baseline))
+
+
+def take_over_student(job: Job, run: RunFolder, plan: Plan) -> None:
+    """Copy the other run's trained student if it was built from the same plan: then it is the same network."""
+    if job.reuse is None:
+        return
+    other = RunFolder(job.reuse)
+    if other.plan.is_file() and read_json(other.plan) == plan.document():
+        _copy_missing((other.distilled, run.distilled), (other.quantized, run.quantized))
+
+
+def _copy_missing(*pairs: tuple[Path, Path]) -> None:
+    for source, copy in pairs:
         if source.is_file() and not copy.is_file():
             with written_whole(copy) as temporary:
                 shutil.copyfile(source, temporary)

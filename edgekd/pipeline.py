@@ -11,7 +11,7 @@ from edgekd.export.artifacts import save_student
 from edgekd.export.tvm_backend import require_tvm
 from edgekd.export.verify import verify
 from edgekd.inputs import Inputs, load_inputs
-from edgekd.job import Job, provenance, run_folder, take_over
+from edgekd.job import Job, provenance, run_folder, take_over, take_over_student
 from edgekd.journal import Journal
 from edgekd.progress import Progress
 from edgekd.prune.groups import find_groups
@@ -65,6 +65,7 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
         plan = chosen.plan
         outcome.summary = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
     with journal.stage("prune") as outcome:
+        take_over_student(job, run, plan)
         student = narrow(stages.original, channels, plan)
         recalibrate(student, stages.calibration, inputs.normalization)
         outcome.macs = chosen.macs

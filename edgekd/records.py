@@ -128,6 +128,10 @@ class Plan:
         text = json.dumps({"widths": dict(self.widths)}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def document(self) -> dict[str, object]:
+        """Return the content of `plan.json`."""
+        return {"id": self.id, "widths": dict(self.widths)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

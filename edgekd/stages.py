@@ -79,7 +79,7 @@ class Stages:
             self.job.recipe,
             name="distill",
             epochs=self.job.recipe.float_epochs,
-            checkpoint=self.run.student / "distill.safetensors",
+            checkpoint=self.run.distilled,
             on_progress=self.progress.update,
         )
 
@@ -104,7 +104,7 @@ class Stages:
             self.inputs,
             self.job.recipe,
             calibration=self.calibration,
-            checkpoint=self.run.student / "quantize.safetensors",
+            checkpoint=self.run.quantized,
             on_progress=self.progress.update,
         )
 

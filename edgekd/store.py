@@ -42,6 +42,21 @@ class RunFolder:
         return self.search / "losses.jsonl"
 
     @property
+    def plan(self) -> Path:
+        """The plan the student was built from."""
+        return self.student / "plan.json"
+
+    @property
+    def distilled(self) -> Path:
+        """The checkpoint of the float student."""
+        return self.student / "distill.safetensors"
+
+    @property
+    def quantized(self) -> Path:
+        """The checkpoint of the student under fake quantization."""
+        return self.student / "quantize.safetensors"
+
+    @property
     def baseline(self) -> Path:
         """The checkpoint of the fine-tuned-only baseline."""
         return self.student / "baseline.safetensors"

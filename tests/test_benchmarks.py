@@ -29,6 +29,7 @@ def test_the_readme_shows_the_stored_results() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.partition(benchmark.BEGIN)[2].partition(benchmark.END)[0].strip()
     assert shown == benchmark.readme_table(benchmark.stored_reports())
+    assert len(STORED) == len(benchmark.TARGETS)
 
 
 @pytest.mark.parametrize("path", STORED, ids=[path.stem for path in STORED])

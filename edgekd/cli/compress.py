@@ -34,7 +34,7 @@ from edgekd.records import Budget, Precision
 @click.option(
     "--reuse",
     type=click.Path(path_type=Path),
-    help="Take over the measured losses and the baseline of this run of the same model, data and recipe.",
+    help="Take over what this run of the same model, data and recipe measured and trained.",
 )
 @click.option("--seed", type=int, help="Of everything random. [0]")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file of settings; options win over it.")

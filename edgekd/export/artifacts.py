@@ -111,7 +111,7 @@ def save_student(network: fx.GraphModule, folder: Path, plan: Plan, input_shape:
         torch.export.save(export_program(network, input_shape), program)
     with written_whole(folder / "weights.safetensors") as temporary:
         temporary.write_bytes(weights)
-    write_json(folder / "plan.json", {"id": plan.id, "widths": dict(plan.widths)})
+    write_json(folder / "plan.json", plan.document())
     with written_whole(folder / "student.pt2") as temporary:
         temporary.write_bytes(program.getvalue())
 

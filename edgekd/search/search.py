@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -69,52 +69,19 @@ def search_widths(
     smallest = np.zeros((1, len(space.choices)), dtype=np.int64)
     full = costs(space.widths(uniform[:1]))
     names = ("loss", *(n for n in ("latency_us", "energy_uj") if getattr(full, n) is not None))
-    reference = _reference_point(space, full, names, loss, ledger)
-    seen: dict[str, Candidate] = {}
-    history: list[tuple[int, float]] = []
-
-    def evaluate(genes: Genes) -> tuple[Array, Array]:
-        widths = space.widths(genes)
-        cost = costs(widths)
-        violations = _violations(cost, budgets)
-        values = np.zeros((len(genes), len(names)))
-        for row in range(len(genes)):
-            plan = space.plan(widths[row])
-            measured = ledger.loss(plan, loss)
-            measured = measured if math.isfinite(measured) else math.inf
-            # NSGA-II sorts finite numbers; a loss that is not finite is worse than every real one.
-            values[row, 0] = min(measured, 1e9)
-            values[row, 1:] = [getattr(cost, name)[row] for name in names[1:]]
-            seen[plan.id] = Candidate(
-                plan=plan,
-                objectives=(measured, *(float(v) for v in values[row, 1:])),
-                violation=float(violations[row].max(initial=0.0)),
-                size_bytes=int(cost.size_bytes[row]),
-                macs=int(cost.macs[row]),
-                parameters=int(cost.parameters[row]),
-            )
-            on_progress(len(seen), settings.evaluations, _best_loss(seen))
-        return values, violations
-
-    greedy = np.empty((0, len(space.choices)), dtype=np.int64)
-    if settings.evaluations > len(space.choices) + 1:  # the full network and one probe a group
-        sensitivities = group_sensitivities(space, lambda genes: float(evaluate(genes[None])[0][0, 0]))
-        greedy = greedy_plans(
-            space,
-            sensitivities,
-            lambda genes: _violations(costs(space.widths(genes)), budgets).max(axis=1),
-            count=settings.population // 2,
-            generator=np.random.default_rng(settings.seed),
-        )
-    left = settings.evaluations - len(seen)
-
-    def evaluate_generation(genes: Genes) -> tuple[Array, Array]:
-        result = evaluate(genes)
-        history.append((len(seen), _hypervolume(seen, reference)))
-        return result
-
+    evaluations = _Evaluations(
+        space=space,
+        costs=costs,
+        budgets=budgets,
+        names=names,
+        reference=_reference_point(space, full, names, loss, ledger),
+        loss=lambda plan: ledger.loss(plan, loss),
+        on_progress=lambda done, best: on_progress(done, settings.evaluations, best),
+    )
+    greedy = _greedy_candidates(space, costs, budgets, settings, evaluations)
+    left = settings.evaluations - len(evaluations.seen)
     minimize(
-        evaluate_generation,
+        evaluations.generation,
         [len(choices) - 1 for choices in space.choices],
         initial=np.concatenate([greedy, uniform, smallest]),
         population=min(settings.population, left),
@@ -124,11 +91,75 @@ def search_widths(
         seed=settings.seed,
     )
     return make_front(
-        list(seen.values()),
+        list(evaluations.seen.values()),
         objective_names=names,
-        reference_point=reference,
-        history=history,
+        reference_point=evaluations.reference,
+        history=evaluations.history,
         seed=settings.seed,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Evaluations:
+    """Candidates with their objectives, as they come in; `history` has the hypervolume after each generation."""
+
+    space: WidthSpace
+    costs: CostFunction
+    budgets: tuple[Budget, ...]
+    names: tuple[str, ...]
+    reference: tuple[float, ...]
+    loss: LossFunction
+    on_progress: Callable[[int, float], None]
+    seen: dict[str, Candidate] = field(default_factory=dict)
+    history: list[tuple[int, float]] = field(default_factory=list)
+
+    def evaluate(self, genes: Genes) -> tuple[Array, Array]:
+        """Return objectives `[plans, objectives]` and violations `[plans, budgets]`."""
+        widths = self.space.widths(genes)
+        cost = self.costs(widths)
+        violations = _violations(cost, self.budgets)
+        values = np.zeros((len(genes), len(self.names)))
+        for row in range(len(genes)):
+            plan = self.space.plan(widths[row])
+            measured = self.loss(plan)
+            measured = measured if math.isfinite(measured) else math.inf
+            # NSGA-II sorts finite numbers; a loss that is not finite is worse than every real one.
+            values[row, 0] = min(measured, 1e9)
+            values[row, 1:] = [getattr(cost, name)[row] for name in self.names[1:]]
+            self.seen[plan.id] = Candidate(
+                plan=plan,
+                objectives=(measured, *(float(v) for v in values[row, 1:])),
+                violation=float(violations[row].max(initial=0.0)),
+                size_bytes=int(cost.size_bytes[row]),
+                macs=int(cost.macs[row]),
+                parameters=int(cost.parameters[row]),
+            )
+            self.on_progress(len(self.seen), _best_loss(self.seen))
+        return values, violations
+
+    def generation(self, genes: Genes) -> tuple[Array, Array]:
+        """Evaluate a generation and note the hypervolume."""
+        result = self.evaluate(genes)
+        self.history.append((len(self.seen), _hypervolume(self.seen, self.reference)))
+        return result
+
+
+def _greedy_candidates(
+    space: WidthSpace,
+    costs: CostFunction,
+    budgets: tuple[Budget, ...],
+    settings: SearchSettings,
+    evaluations: _Evaluations,
+) -> Genes:
+    """Half a generation of plans made from one measurement a group; none if that would take all evaluations."""
+    if settings.evaluations <= len(space.choices) + 1:  # the full network and one probe a group
+        return np.empty((0, len(space.choices)), dtype=np.int64)
+    return greedy_plans(
+        space,
+        group_sensitivities(space, lambda genes: float(evaluations.evaluate(genes[None])[0][0, 0])),
+        lambda genes: _violations(costs(space.widths(genes)), budgets).max(axis=1),
+        count=settings.population // 2,
+        generator=np.random.default_rng(settings.seed),
     )
 
 

@@ -10,9 +10,9 @@ import pytest
 from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError
 from edgekd.hardware.target import load_target
 from edgekd.inputs import ModelSource
-from edgekd.job import Job, open_run, run_folder, take_over
+from edgekd.job import Job, open_run, run_folder, take_over, take_over_student
 from edgekd.recipe import Recipe, recipe_to_toml
-from edgekd.records import Budget
+from edgekd.records import Budget, Plan
 
 
 @pytest.fixture
@@ -213,3 +213,18 @@ def test_an_infeasible_job_leaves_its_folder_empty_unless_it_was_resumed(job: Jo
     with pytest.raises(InfeasibleError), run_folder(dataclasses.replace(job, is_resumed=True), "digest"):
         raise error
     assert (job.run / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(("width", "copied"), [(8, True), (16, False)], ids=["same plan", "another plan"])
+def test_a_trained_student_is_taken_over_if_it_has_the_same_plan(
+    job: Job, tmp_path: Path, width: int, copied: bool
+) -> None:
+    first = _with_results(job, tmp_path / "first")
+    other = open_run(dataclasses.replace(first, is_resumed=True), "digest")
+    other.plan.write_text(json.dumps(Plan(widths=(("conv", 8),)).document()))
+    other.distilled.write_bytes(b"a student")
+    second = dataclasses.replace(_changed(job, "target"), reuse=first.run)
+    run = open_run(second, "digest")
+    take_over_student(second, run, Plan(widths=(("conv", width),)))
+    assert run.distilled.is_file() is copied
+    assert not run.quantized.exists()
