@@ -41,37 +41,13 @@ def minimize(
     Source: Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE Transactions on
     Evolutionary Computation 6(2).
     """
-    from pymoo.algorithms.moo.nsga2 import NSGA2
-    from pymoo.core.duplicate import DefaultDuplicateElimination
     from pymoo.core.problem import Problem
-    from pymoo.operators.crossover.sbx import SBX
-    from pymoo.operators.mutation.pm import PM
-    from pymoo.operators.repair.rounding import RoundingRepair
-
-    asked: set[bytes] = set()
-
-    class NeverTwice(DefaultDuplicateElimination):  # type: ignore[misc]  # pymoo has no types
-        """Refuses every candidate of any generation; pymoo's own forgets those that have left the population."""
-
-        def _do(self, pop: Any, other: Any, is_duplicate: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-            known = [genes.astype(np.int64).tobytes() in asked for genes in pop.get("X")]
-            repeated: npt.NDArray[np.bool_] = super()._do(pop, other, is_duplicate) | np.array(known)
-            return repeated
 
     problem = Problem(
         n_var=len(upper), n_obj=objectives, n_ieq_constr=constraints, xl=0, xu=np.asarray(upper), vtype=int
     )
-    generator = np.random.default_rng(seed)
-    filler = generator.integers(0, np.asarray(upper) + 1, size=(population, len(upper)))
-    sampling = np.unique(np.concatenate([initial, filler]), axis=0, return_index=True)[1]
-    sampling = np.concatenate([initial, filler])[np.sort(sampling)][:population]
-    algorithm: Any = NSGA2(
-        pop_size=population,
-        sampling=sampling,
-        crossover=SBX(prob=0.9, eta=10, vtype=float, repair=RoundingRepair()),
-        mutation=PM(eta=10, vtype=float, repair=RoundingRepair()),
-        eliminate_duplicates=NeverTwice(),
-    )
+    asked: set[bytes] = set()
+    algorithm = _algorithm(_first_generation(initial, upper, population, seed), population, asked)
     algorithm.setup(problem, termination=("n_gen", generations), seed=seed, verbose=False)
     while algorithm.has_next():
         candidates = algorithm.ask()
@@ -86,6 +62,41 @@ def minimize(
         for candidate in candidates:
             candidate.evaluated.update(("F", "G"))
         algorithm.tell(infills=candidates)
+
+
+def _first_generation(initial: Genes, upper: Sequence[int], population: int, seed: int) -> Genes:
+    """The given candidates and then random ones, each once, `[population, groups]`."""
+    generator = np.random.default_rng(seed)
+    filler = generator.integers(0, np.asarray(upper) + 1, size=(population, len(upper)))
+    candidates = np.concatenate([initial, filler])
+    first_places = np.unique(candidates, axis=0, return_index=True)[1]
+    chosen: Genes = candidates[np.sort(first_places)][:population]
+    return chosen
+
+
+def _algorithm(sampling: Genes, population: int, asked: set[bytes]) -> Any:
+    """NSGA-II for whole numbers that proposes no candidate whose bytes are in `asked`."""
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.core.duplicate import DefaultDuplicateElimination
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+
+    class NeverTwice(DefaultDuplicateElimination):  # type: ignore[misc]  # pymoo has no types
+        """Refuses every candidate of any generation; pymoo's own forgets those that have left the population."""
+
+        def _do(self, pop: Any, other: Any, is_duplicate: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+            known = [genes.astype(np.int64).tobytes() in asked for genes in pop.get("X")]
+            repeated: npt.NDArray[np.bool_] = super()._do(pop, other, is_duplicate) | np.array(known)
+            return repeated
+
+    return NSGA2(
+        pop_size=population,
+        sampling=sampling,
+        crossover=SBX(prob=0.9, eta=10, vtype=float, repair=RoundingRepair()),
+        mutation=PM(eta=10, vtype=float, repair=RoundingRepair()),
+        eliminate_duplicates=NeverTwice(),
+    )
 
 
 def hypervolume(points: Array, reference: Array) -> float:
