@@ -1,5 +1,9 @@
 # A CPU image that runs `edgekd`. Build: docker build -t edgekd .   Run: docker run --rm -v "$PWD:/work" edgekd --help
+# torch's default build carries gigabytes of CUDA that EdgeKD does not use: point pip to a CPU build with
+# --build-arg PIP_EXTRA_INDEX_URL=... or PIP_FIND_LINKS=...
 FROM python:3.11.11-slim-bookworm AS build
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
 WORKDIR /source
 RUN python -m venv /opt/edgekd
 ENV PATH=/opt/edgekd/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
