@@ -1,6 +1,6 @@
 """Compress a real ResNet-56 on real images for two boards, and put the result into the README.
 
-    python benchmarks/resnet56_cifar10.py            run both targets (about 40 minutes each on two cores)
+    python benchmarks/resnet56_cifar10.py            run both targets (see benchmarks/README.md for how long it takes)
     python benchmarks/resnet56_cifar10.py --render   only write the README's table again, from the stored results
 
 The network and the images are described in benchmarks/README.md; without them nothing is run. The size budget is an
@@ -25,7 +25,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 MODEL = Path("../shared/models/resnet56_cifar10jpeg.pt2")
 DATA = Path("../shared/data/cifar10")
 TARGETS = ("rpi4", "jetson-tx2")
-OPTIONS = ("--max-size", "427KB", "--epochs", "4", "--evaluations", "144", "--holdout", "test", "--baseline")
+BUDGET = ("--max-size", "427KB", "--baseline")
+RECIPE = ("--epochs", "8", "--train-precision", "bf16", "--evaluations", "144", "--holdout", "test")
 CACHE = ("--cache", "runs/cache")
 BEGIN, END = "<!-- resnet56: begin -->", "<!-- resnet56: end -->"
 
@@ -38,10 +39,10 @@ def run_target(target: str) -> float:
     """
     run = ROOT / "runs" / f"benchmark-{target}"
     shutil.rmtree(run, ignore_errors=True)
-    command = ["compress", str(MODEL), "--data", str(DATA), "--target", target, *OPTIONS, *CACHE]
-    # Losses of plans and the baseline do not depend on the target: the second run takes over the first one's.
+    command = ["compress", str(MODEL), "--data", str(DATA), "--target", target, *BUDGET, *RECIPE, *CACHE]
+    # The baseline does not depend on the target: the second run takes over the first one's. All else is its own.
     if target != TARGETS[0]:
-        command += ["--reuse", f"runs/benchmark-{TARGETS[0]}"]
+        command += ["--reuse", f"runs/benchmark-{TARGETS[0]}", "--reuse-parts", "baseline"]
     # The program beside this Python, by its own name, so that the recorded command can be pasted.
     program = Path(sys.executable).with_name("edgekd")
     began = time.monotonic()

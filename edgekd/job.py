@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from edgekd import __version__
-from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError
+from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError, UnknownNameError
 from edgekd.inputs import Inputs, ModelSource
 from edgekd.recipe import Recipe, recipe_to_toml
 from edgekd.records import Budget, Plan, Target
 from edgekd.store import RunFolder, create_run, file_digest, read_json, write_json, write_text, written_whole
 
+REUSABLE = ("losses", "baseline", "student")
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "apache-tvm", "pymoo", "numpy")
 
 
@@ -26,8 +27,8 @@ _LIBRARIES = ("torch", "onnx", "onnxruntime", "apache-tvm", "pymoo", "numpy")
 class Job:
     """What `edgekd compress` is asked for.
 
-    `command` is how to ask for it again. `reuse` is a run of the same network, data and recipe, whose measured losses,
-    baseline and, if it has the same plan, student are taken over.
+    `command` is how to ask for it again. `reuse` is a run of the same network, data and recipe, of which `reuse_parts`
+    are taken over: measured losses, the baseline and, if it has the same plan, the student.
     """
 
     source: ModelSource
@@ -41,6 +42,7 @@ class Job:
     cache: Path | None
     command: str
     reuse: Path | None = None
+    reuse_parts: tuple[str, ...] = REUSABLE
 
     def __post_init__(self) -> None:
         precisions = [precision for precision, _ in self.target.artifacts]
@@ -51,6 +53,9 @@ class Job:
                 found=self.recipe.size_of,
                 hint="Choose one of these.",
             )
+        unknown = [part for part in self.reuse_parts if part not in REUSABLE]
+        if unknown:
+            raise UnknownNameError("--reuse-parts", unknown[0], REUSABLE)
 
 
 @contextlib.contextmanager
@@ -140,12 +145,13 @@ def take_over(job: Job, run: RunFolder) -> None:
             found=f"another {', '.join(differing)}",
             hint="Leave the option out, and everything is measured again.",
         )
-    _copy_missing((other.losses, run.losses), (other.baseline, run.baseline))
+    parts = {"losses": (other.losses, run.losses), "baseline": (other.baseline, run.baseline)}
+    _copy_missing(*(pair for part, pair in parts.items() if part in job.reuse_parts))
 
 
 def take_over_student(job: Job, run: RunFolder, plan: Plan) -> None:
     """Copy the other run's trained student if it was built from the same plan: then it is the same network."""
-    if job.reuse is None:
+    if job.reuse is None or "student" not in job.reuse_parts:
         return
     other = RunFolder(job.reuse)
     if other.plan.is_file() and read_json(other.plan) == plan.document():

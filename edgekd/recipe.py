@@ -7,7 +7,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edgekd.errors import RecipeError, UnknownNameError
 
@@ -29,6 +29,8 @@ class Recipe:
         soft_weight: Share of the soft-target loss; cross-entropy has the rest.
         ema_decay: Of the moving average of weights that becomes the student.
         clip_norm: Largest norm of the gradient.
+        train_precision: Arithmetic of the teacher and of the float epochs; `bf16` is about twice as fast on processors
+            with instructions for it, and slower on others. Fake quantization is always trained in fp32.
         augmentations: In this order; `crop` and `flip`. Leave `flip` out where mirror images have another meaning.
         holdout: Where search and validation images come from: `train`, or `test` when the teacher has seen all of it.
         search_samples: Images a candidate's loss is measured on.
@@ -50,6 +52,7 @@ class Recipe:
     soft_weight: float = 0.7
     ema_decay: float = 0.998
     clip_norm: float = 5.0
+    train_precision: Literal["fp32", "bf16"] = "fp32"
     augmentations: tuple[str, ...] = ("crop", "flip")
     holdout: Literal["train", "test"] = "train"
     search_samples: int = 1024
@@ -133,10 +136,10 @@ def _converted(path: Path, name: str, value: Any, wanted: Any) -> Any:
         return float(value)
     if name == "augmentations" and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
-    choices = get_args(wanted)
-    if value in choices if name in ("holdout", "size_of") else type(value) is wanted:
+    is_choice = get_origin(wanted) is Literal
+    if value in get_args(wanted) if is_choice else type(value) is wanted:
         return value
-    expected = " or ".join(map(repr, choices)) if name in ("holdout", "size_of") else wanted
+    expected = " or ".join(map(repr, get_args(wanted))) if is_choice else wanted
     if name == "augmentations":
         expected = "a list of names"
     raise RecipeError(

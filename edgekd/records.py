@@ -146,6 +146,16 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """A generation of the search, from 0: the candidates new in it, and all evaluations and the hypervolume so far."""
+
+    number: int
+    candidates: tuple[Candidate, ...]
+    evaluations: int
+    hypervolume: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParetoFront:
     """What a search found. `history` is (evaluations so far, hypervolume) once a generation."""
 

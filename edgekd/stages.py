@@ -80,6 +80,7 @@ class Stages:
             name="distill",
             epochs=self.job.recipe.float_epochs,
             checkpoint=self.run.distilled,
+            logs=self.run.logs,
             on_progress=self.progress.update,
         )
 
@@ -93,6 +94,7 @@ class Stages:
             name="baseline",
             epochs=self.job.recipe.epochs,
             checkpoint=self.run.baseline,
+            logs=self.run.logs,
             on_progress=self.progress.update,
         )
 
@@ -105,6 +107,7 @@ class Stages:
             self.job.recipe,
             calibration=self.calibration,
             checkpoint=self.run.quantized,
+            logs=self.run.logs,
             on_progress=self.progress.update,
         )
 

@@ -42,6 +42,16 @@ class RunFolder:
         return self.search / "losses.jsonl"
 
     @property
+    def generations(self) -> Path:
+        """The candidates of the search, a file a generation."""
+        return self.search / "generations"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard events."""
+        return self.root / "logs"
+
+    @property
     def plan(self) -> Path:
         """The plan the student was built from."""
         return self.student / "plan.json"

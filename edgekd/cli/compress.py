@@ -28,6 +28,7 @@ from edgekd.records import Budget, Precision
 @click.option("--epochs", type=int, help="Training epochs, fake-quantized ones included. [10]")
 @click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]")
 @click.option("--learning-rate", type=float, help="Highest learning rate of the float epochs. [0.05]")
+@click.option("--train-precision", type=click.Choice(["fp32", "bf16"]), help="Arithmetic of float epochs. [fp32]")
 @click.option("--augment", help="Comma-separated: crop, flip; or none. [crop,flip]")
 @click.option("--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]")
 @click.option("--baseline", is_flag=True, default=None, help="Also train the original as long, for comparison.")
@@ -36,6 +37,7 @@ from edgekd.records import Budget, Precision
     type=click.Path(path_type=Path),
     help="Take over what this run of the same model, data and recipe measured and trained.",
 )
+@click.option("--reuse-parts", help="What of it, comma-separated. [losses,baseline,student]")
 @click.option("--seed", type=int, help="Of everything random. [0]")
 @click.option("--recipe", type=click.Path(path_type=Path), help="TOML file of settings; options win over it.")
 @click.option("--export", "exports", default=None, help="onnx, or onnx,tvm. [onnx, and tvm where it can be built]")
@@ -46,7 +48,7 @@ from edgekd.records import Budget, Precision
 def compress(target_name: str, data: Path, exports: str | None, resume: bool, as_json: bool, **options: Any) -> None:
     """Compress a trained network into verified artifacts for a device, with a report."""
     from edgekd.hardware.target import load_target
-    from edgekd.job import Job
+    from edgekd.job import REUSABLE, Job
     from edgekd.pipeline import compress as run_job
     from edgekd.progress import Lines, Silent
     from edgekd.report.document import report_to_json
@@ -67,6 +69,7 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
         is_resumed=resume,
         cache=options["cache"],
         reuse=options["reuse"],
+        reuse_parts=REUSABLE if options["reuse_parts"] is None else tuple(options["reuse_parts"].split(",")),
         command=shlex.join(["edgekd", *sys.argv[1:]]),
     )
     report = run_job(job, Silent() if options["quiet"] else Lines(sys.stderr))
@@ -78,7 +81,7 @@ def _recipe(options: dict[str, Any]) -> Any:
     from edgekd.recipe import Recipe, read_recipe
 
     values = read_recipe(options["recipe"]) if options["recipe"] else {}
-    for name in ("epochs", "evaluations", "learning_rate", "holdout", "seed", "size_of", "baseline"):
+    for name in ("epochs", "evaluations", "learning_rate", "holdout", "seed", "size_of", "baseline", "train_precision"):
         if options[name] is not None:
             values[name] = options[name]
     if options["augment"] is not None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from torch import fx, nn
 
 from edgekd.data import Images, batches, normalize
-from edgekd.distill.train import EpochCallback, Phase, train
+from edgekd.distill.train import EpochCallback, EpochRecord, Phase, train
+from edgekd.events import EventLog
 from edgekd.inputs import Inputs
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.recipe import Recipe
@@ -25,11 +27,12 @@ def train_float(
     name: str,
     epochs: int,
     checkpoint: Path,
+    logs: Path,
     on_progress: Callable[[int, int, str], None],
 ) -> fx.GraphModule:
     """Train in float, from soft targets where a teacher is given and from labels alone where none is."""
-    phase = _phase(recipe, name, epochs, recipe.learning_rate)
-    return _train(network, teacher, inputs, phase, checkpoint, on_progress)
+    phase = _phase(recipe, name, epochs, recipe.learning_rate, recipe.train_precision)
+    return _train(network, teacher, inputs, phase, checkpoint, logs, on_progress)
 
 
 def train_quantized(
@@ -40,12 +43,14 @@ def train_quantized(
     *,
     calibration: Images,
     checkpoint: Path,
+    logs: Path,
     on_progress: Callable[[int, int, str], None],
 ) -> fx.GraphModule:
     """Fold batch norm, estimate ranges, and distil with fake quantization; with 0 epochs only the first two."""
     prepared = post_training_quantized(student, inputs, calibration)
-    phase = _phase(recipe, "quantize", recipe.quantized_epochs, recipe.quantized_learning_rate)
-    return _train(prepared, teacher, inputs, phase, checkpoint, on_progress)
+    # Steps of 1/256 of a range would drown in bfloat16's 8 significant bits.
+    phase = _phase(recipe, "quantize", recipe.quantized_epochs, recipe.quantized_learning_rate, "fp32")
+    return _train(prepared, teacher, inputs, phase, checkpoint, logs, on_progress)
 
 
 def post_training_quantized(network: fx.GraphModule, inputs: Inputs, calibration: Images) -> fx.GraphModule:
@@ -55,7 +60,7 @@ def post_training_quantized(network: fx.GraphModule, inputs: Inputs, calibration
     return prepared
 
 
-def _phase(recipe: Recipe, name: str, epochs: int, learning_rate: float) -> Phase:
+def _phase(recipe: Recipe, name: str, epochs: int, learning_rate: float, precision: Literal["fp32", "bf16"]) -> Phase:
     return Phase(
         name=name,
         epochs=epochs,
@@ -68,6 +73,8 @@ def _phase(recipe: Recipe, name: str, epochs: int, learning_rate: float) -> Phas
         clip_norm=recipe.clip_norm,
         ema_decay=recipe.ema_decay,
         augmentations=recipe.augmentations,
+        precision=precision,
+        teacher_precision=recipe.train_precision,
     )
 
 
@@ -77,6 +84,7 @@ def _train(
     inputs: Inputs,
     phase: Phase,
     checkpoint: Path,
+    logs: Path,
     on_progress: Callable[[int, int, str], None],
 ) -> fx.GraphModule:
     if phase.epochs == 0:
@@ -90,8 +98,18 @@ def _train(
         phase=phase,
         checkpoint=checkpoint,
         on_progress=_shown(on_progress),
+        on_epoch=_logged(logs / phase.name),
     )
     return trained
+
+
+def _logged(folder: Path) -> Callable[[EpochRecord], None]:
+    events = EventLog(folder)
+
+    def log(record: EpochRecord) -> None:
+        events.write({"training loss": record.loss, "validation accuracy": record.accuracy.value}, record.epoch)
+
+    return log
 
 
 def _shown(on_progress: Callable[[int, int, str], None]) -> EpochCallback:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,12 @@ _WARM_UP_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """The settings of a phase. `soft_weight` is the soft target's share of the loss; cross-entropy has the rest."""
+    """The settings of a phase.
+
+    `soft_weight` is the soft target's share of the loss; cross-entropy has the rest. With a precision of `bf16` the
+    convolutions and matrix products of a forward and backward pass are in bfloat16; weights, batch norm and losses stay
+    in fp32.
+    """
 
     name: str
     epochs: int
@@ -44,6 +50,8 @@ class Phase:
     clip_norm: float = 5.0
     ema_decay: float = 0.998
     augmentations: tuple[str, ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    teacher_precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +80,7 @@ def train(
     phase: Phase,
     checkpoint: Path | None = None,
     on_progress: EpochCallback = ignore_progress,
+    on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
 ) -> tuple[fx.GraphModule, tuple[EpochRecord, ...]]:
     """Return the moving average of `network` trained for one phase, and what each epoch gave.
 
@@ -86,6 +95,7 @@ def train(
         phase: The settings.
         checkpoint: Where to keep the state of the last finished epoch; an existing one is gone on from.
         on_progress: Called with phase, epoch, epochs, step, steps and the last accuracy.
+        on_epoch: Called after each epoch that was trained now.
 
     Raises:
         DistillError: The loss is not finite.
@@ -104,6 +114,7 @@ def train(
         metric = accuracy(state.average, validation_images, normalization, split="validation")
         history.append(EpochRecord(epoch=epoch + 1, loss=loss / steps, accuracy=metric))
         on_progress(phase.name, epoch + 1, phase.epochs, steps, steps, metric.value)
+        on_epoch(history[-1])
         if checkpoint is not None:
             state.save(checkpoint, history)
     set_observing(state.average, is_observing=False)
@@ -143,11 +154,11 @@ def _step(
 ) -> float:
     # A prepared network has no batch norm left; for a float one this makes its batch norms learn.
     state.network.train()
-    logits = state.network(x)
+    logits = _forward(state.network, x, phase.precision)
     loss = F.cross_entropy(logits, y, reduction="none")
     if teacher is not None:
         with torch.no_grad():
-            targets = teacher(x)
+            targets = _forward(teacher, x, phase.teacher_precision)
         soft = soft_target(logits, targets, phase.temperature)
         loss = (1.0 - phase.soft_weight) * loss + phase.soft_weight * soft
     mean = loss.mean()
@@ -167,6 +178,12 @@ def _step(
     state.optimizer.step()
     state.update_average(min(phase.ema_decay, (1 + step) / (10 + step)))
     return value
+
+
+def _forward(network: nn.Module, x: torch.Tensor, precision: str) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        logits: torch.Tensor = network(x)
+    return logits.float()
 
 
 class _State:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgekd.errors import SearchError
-from edgekd.records import Candidate, ParetoFront
+from edgekd.records import Candidate, Generation, ParetoFront
 from edgekd.search.nsga2 import hypervolume, non_dominated
 
 
@@ -63,16 +63,28 @@ def front_document(front: ParetoFront) -> dict[str, Any]:
         "evaluations": front.evaluations,
         "seed": front.seed,
         "history": [list(entry) for entry in front.history],
-        "candidates": [
-            {
-                "id": candidate.plan.id,
-                "widths": dict(candidate.plan.widths),
-                "objectives": list(candidate.objectives),
-                "violation": candidate.violation,
-                "size_bytes": candidate.size_bytes,
-                "macs": candidate.macs,
-                "parameters": candidate.parameters,
-            }
-            for candidate in front.candidates
-        ],
+        "candidates": [_candidate_document(candidate) for candidate in front.candidates],
+    }
+
+
+def generation_document(generation: Generation) -> dict[str, Any]:
+    """Return the content of a file of `search/generations/`: objectives are in the order of `front.json`."""
+    return {
+        "schema_version": 1,
+        "generation": generation.number,
+        "evaluations": generation.evaluations,
+        "hypervolume": generation.hypervolume,
+        "candidates": [_candidate_document(candidate) for candidate in generation.candidates],
+    }
+
+
+def _candidate_document(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "id": candidate.plan.id,
+        "widths": dict(candidate.plan.widths),
+        "objectives": list(candidate.objectives),
+        "violation": candidate.violation,
+        "size_bytes": candidate.size_bytes,
+        "macs": candidate.macs,
+        "parameters": candidate.parameters,
     }

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import OutputError
-from edgekd.records import Budget, Candidate, ParetoFront, Plan
+from edgekd.records import Budget, Candidate, Generation, ParetoFront, Plan
 from edgekd.search.front import make_front
 from edgekd.search.nsga2 import Genes, hypervolume, minimize, non_dominated
 from edgekd.search.sensitivity import greedy_plans, group_sensitivities
@@ -58,11 +58,12 @@ def search_widths(
     settings: SearchSettings,
     journal: Path | None = None,
     on_progress: Callable[[int, int, float], None] = lambda _done, _total, _best: None,
+    on_generation: Callable[[Generation], None] = lambda _generation: None,
 ) -> ParetoFront:
     """Return the front of loss, latency and energy (those the target has tables for) within the budgets.
 
     Every measured loss is appended to `journal` at once; a search started again with the same journal measures none of
-    them again and, being seeded, comes to the same front.
+    them again and, being seeded, comes to the same front by the same generations.
     """
     ledger = _Ledger(journal)
     uniform = np.stack([space.uniform(ratio) for ratio in _UNIFORM_RATIOS])
@@ -77,6 +78,7 @@ def search_widths(
         reference=_reference_point(space, full, names, loss, ledger),
         loss=lambda plan: ledger.loss(plan, loss),
         on_progress=lambda done, best: on_progress(done, settings.evaluations, best),
+        on_generation=on_generation,
     )
     greedy = _greedy_candidates(space, costs, budgets, settings, evaluations)
     left = settings.evaluations - len(evaluations.seen)
@@ -94,14 +96,14 @@ def search_widths(
         list(evaluations.seen.values()),
         objective_names=names,
         reference_point=evaluations.reference,
-        history=evaluations.history,
+        history=[(generation.evaluations, generation.hypervolume) for generation in evaluations.generations],
         seed=settings.seed,
     )
 
 
 @dataclass(slots=True, kw_only=True)
 class _Evaluations:
-    """Candidates with their objectives, as they come in; `history` has the hypervolume after each generation."""
+    """Candidates with their objectives, as they come in; probes of sensitivity belong to the first generation."""
 
     space: WidthSpace
     costs: CostFunction
@@ -110,8 +112,9 @@ class _Evaluations:
     reference: tuple[float, ...]
     loss: LossFunction
     on_progress: Callable[[int, float], None]
+    on_generation: Callable[[Generation], None]
     seen: dict[str, Candidate] = field(default_factory=dict)
-    history: list[tuple[int, float]] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
 
     def evaluate(self, genes: Genes) -> tuple[Array, Array]:
         """Return objectives `[plans, objectives]` and violations `[plans, budgets]`."""
@@ -138,9 +141,17 @@ class _Evaluations:
         return values, violations
 
     def generation(self, genes: Genes) -> tuple[Array, Array]:
-        """Evaluate a generation and note the hypervolume."""
+        """Evaluate a generation and note what it brought."""
         result = self.evaluate(genes)
-        self.history.append((len(self.seen), _hypervolume(self.seen, self.reference)))
+        before = self.generations[-1].evaluations if self.generations else 0
+        generation = Generation(
+            number=len(self.generations),
+            candidates=tuple(self.seen.values())[before:],
+            evaluations=len(self.seen),
+            hypervolume=_hypervolume(self.seen, self.reference),
+        )
+        self.generations.append(generation)
+        self.on_generation(generation)
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -9,18 +10,20 @@ from torch import fx
 
 from edgekd.data import Images
 from edgekd.errors import InfeasibleError, ModelError
+from edgekd.events import EventLog
 from edgekd.export.size import SizeModel, fit_size
 from edgekd.inputs import Inputs
 from edgekd.models.evaluate import accuracy
 from edgekd.prune.groups import ChannelMap
 from edgekd.quantities import format_energy_uj, format_latency_us, format_share, format_size
 from edgekd.recipe import Recipe
-from edgekd.records import Budget, ParetoFront, Plan, Precision, Target
+from edgekd.records import Budget, Generation, ParetoFront, Plan, Precision, Target
 from edgekd.search.accuracy import candidate_loss, candidate_network
+from edgekd.search.front import generation_document
 from edgekd.search.plan_costs import cost_function
 from edgekd.search.search import CostFunction, SearchSettings, search_widths, searched_limit
 from edgekd.search.space import WidthSpace, count_operators, width_space
-from edgekd.store import RunFolder
+from edgekd.store import RunFolder, write_json
 
 
 def find_front(
@@ -83,7 +86,29 @@ def find_front(
         on_progress=lambda done, total, best: on_progress(
             done, max(done, total), f"{done} plans, best loss within the budgets {best:.3f}"
         ),
+        on_generation=_recorder(run),
     )
+
+
+def _recorder(run: RunFolder) -> Callable[[Generation], None]:
+    """Return what writes every generation into a file of its own and its key figures as events.
+
+    A resumed search goes through all generations again, so both begin anew.
+    """
+    for folder in (run.generations, run.logs / "search"):
+        shutil.rmtree(folder, ignore_errors=True)
+    events = EventLog(run.logs / "search")
+
+    def record(generation: Generation) -> None:
+        path = run.generations / f"{generation.number:04}.json"
+        write_json(path, generation_document(generation))
+        feasible = [c.objectives[0] for c in generation.candidates if c.violation <= 0]
+        scalars = {"hypervolume": generation.hypervolume, "evaluations": generation.evaluations}
+        if feasible:
+            scalars["best new loss"] = min(feasible)
+        events.write(scalars, generation.number)
+
+    return record
 
 
 def _require_feasible(

@@ -70,6 +70,8 @@ def test_the_run_folder_holds_what_is_documented(finished: FinishedRun) -> None:
     if finished.has_tvm:
         wanted |= {"artifacts/model.cpu.so", "artifacts/model.cpu.json"}
     assert not wanted - files
+    for pattern in ("search/generations/*.json", "logs/search/*", "logs/distill/*", "logs/quantize/*"):
+        assert list(finished.folder.glob(pattern)), pattern
     assert {name for name in files if name.startswith("artifacts/")} == {
         n for n in wanted if n.startswith("artifacts/")
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError
+from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError, UnknownNameError
 from edgekd.hardware.target import load_target
 from edgekd.inputs import ModelSource
 from edgekd.job import Job, open_run, run_folder, take_over, take_over_student
@@ -184,6 +184,17 @@ def test_losses_and_baseline_of_a_run_for_another_target_are_taken_over(job: Job
     run = open_run(second, "digest")
     take_over(second, run)
     assert (run.losses.read_bytes(), run.baseline.read_bytes()) == (b"a loss", b"a baseline")
+
+
+def test_only_the_parts_asked_for_are_taken_over(job: Job, tmp_path: Path) -> None:
+    first = _with_results(job, tmp_path / "first")
+    second = dataclasses.replace(_changed(job, "target"), reuse=first.run, reuse_parts=("baseline",))
+    run = open_run(second, "digest")
+    take_over(second, run)
+    assert not run.losses.exists()
+    assert run.baseline.read_bytes() == b"a baseline"
+    with pytest.raises(UnknownNameError, match="baseline"):
+        dataclasses.replace(second, reuse_parts=("base-line",))
 
 
 def test_what_a_resumed_run_already_has_is_not_taken_over(job: Job, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ OTHER = Recipe(
     soft_weight=1.0,
     ema_decay=0.0,
     clip_norm=1e9,
+    train_precision="bf16",
     augmentations=(),
     holdout="test",
     search_samples=1,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import resource
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgekd.data import Images, Normalization, batches, normalize
-from edgekd.distill.train import Phase, learning_rate_at, train
+from edgekd.distill.train import EpochRecord, Phase, learning_rate_at, train
 from edgekd.errors import DistillError, ExportError
 from edgekd.quantize.prepare import calibrate, prepare
 
@@ -342,3 +343,32 @@ def test_a_checkpoint_can_be_read_by_whoever_can_read_the_folder(
     checkpoint = tmp_path / "distill.safetensors"
     train_it(network, teacher, change(epochs=1), checkpoint=checkpoint)
     assert checkpoint.stat().st_mode == plain.stat().st_mode
+
+
+def test_each_epoch_is_told_once_also_over_an_interruption(network: Any, teacher: nn.Module, tmp_path: Path) -> None:
+    told: list[int] = []
+    checkpoint = tmp_path / "checkpoint.safetensors"
+
+    def stop_after_two(record: EpochRecord) -> None:
+        told.append(record.epoch)
+
+    def interrupt(_phase: str, epoch: int, *_rest: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_it(network, teacher, checkpoint=checkpoint, on_epoch=stop_after_two, on_progress=interrupt)
+    train_it(network, teacher, checkpoint=checkpoint, on_epoch=stop_after_two)
+    assert told == [1, 2, 3, 4]
+
+
+def test_bfloat16_learns_the_same_task_with_other_bits_and_leaves_fp32_weights(
+    network: Any, teacher: nn.Module
+) -> None:
+    exact, _ = train_it(network, teacher)
+    rough, history = train_it(network, teacher, dataclasses.replace(PHASE, precision="bf16", teacher_precision="bf16"))
+    assert {parameter.dtype for parameter in rough.parameters()} == {torch.float32}
+    x = normalize(VALIDATION.x, NORMALIZATION)
+    difference = (exact(x) - rough(x)).abs().max()
+    assert 0 < difference < 0.25 * exact(x).abs().max()
+    assert history[-1].accuracy.value == 1.0

@@ -4,12 +4,13 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekd.errors import OutputError
-from edgekd.records import Budget, ParetoFront, Plan
+from edgekd.records import Budget, Generation, ParetoFront, Plan
 from edgekd.search.front import choose, front_document
 from edgekd.search.search import PlanCosts, SearchSettings, search_widths
 from edgekd.search.space import Widths, WidthSpace
@@ -48,10 +49,8 @@ class Loss:
         return 0.3 + (1 - widths["a"] / 32) ** 2 + 0.5 * (1 - widths["b"] / 32) ** 2 + (1 - widths["c"] / 48) ** 2
 
 
-def search(
-    loss: Loss, *budgets: Budget, journal: Path | None = None, settings: SearchSettings = SETTINGS
-) -> ParetoFront:
-    return search_widths(SPACE, costs=costs, loss=loss, budgets=budgets, settings=settings, journal=journal)
+def search(loss: Loss, *budgets: Budget, settings: SearchSettings = SETTINGS, **options: Any) -> ParetoFront:
+    return search_widths(SPACE, costs=costs, loss=loss, budgets=budgets, settings=settings, **options)
 
 
 @pytest.mark.parametrize(
@@ -217,3 +216,12 @@ def test_a_journal_that_cannot_be_written_names_the_file(tmp_path: Path) -> None
     with pytest.raises(OutputError) as caught:
         search(Loss(), journal=tmp_path / "file" / "losses.jsonl")
     assert caught.value.where == str(tmp_path / "file" / "losses.jsonl")
+
+
+def test_every_candidate_is_new_in_one_generation_and_the_last_one_knows_them_all() -> None:
+    generations: list[Generation] = []
+    front = search(Loss(), SIZE, on_generation=generations.append)
+    assert [generation.number for generation in generations] == list(range(len(front.history)))
+    plans = [candidate.plan.id for generation in generations for candidate in generation.candidates]
+    assert len(plans) == len(set(plans)) == generations[-1].evaluations == front.evaluations
+    assert {candidate.plan.id for candidate in front.candidates} <= set(plans)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,16 @@ def test_a_budget_that_no_table_can_answer_is_refused() -> None:
     with pytest.raises(TargetError, match="a table of latency") as caught:
         require_tables(board, (Budget(quantity="latency_us", limit=1.0),))
     assert caught.value.where == "target 'my-board'"
+
+
+def test_a_search_done_again_leaves_the_same_generations_and_one_event_each(inputs: Inputs, tmp_path: Path) -> None:
+    budget = Budget(quantity="size_bytes", limit=60_000.0, precision="int8")
+    front = front_of(inputs, tmp_path, budget)
+    folder = tmp_path / "search" / "generations"
+    before = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    documents = [json.loads(content) for content in before.values()]
+    assert sum(len(document["candidates"]) for document in documents) == front.evaluations
+    assert front_of(inputs, tmp_path, budget) == front
+    assert {path.name: path.read_bytes() for path in sorted(folder.iterdir())} == before
+    (events,) = (tmp_path / "logs" / "search").iterdir()
+    assert events.stat().st_size > 0
