@@ -102,7 +102,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     torch.manual_seed(0)
     model, example = ResNet56().eval(), torch.zeros(1, 3, 32, 32)
-    network = rebuild(export_program(model, (3, 32, 32)))
+    network = rebuild(export_program(model, (torch.zeros(2, 3, 32, 32),)))
     channels = rank_units(network, find_groups(network))
     plan = Plan(widths=tuple((group.name, group.units // 2) for group in channels.prunable))
     with warnings.catch_warnings():

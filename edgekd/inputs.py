@@ -9,6 +9,7 @@ from edgekd.data import Dataset, Normalization, Splits, estimate_normalization, 
 from edgekd.errors import DataError, ModelError
 from edgekd.models.load import LoadedModel, load_model
 from edgekd.recipe import Recipe
+from edgekd.records import TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +18,9 @@ class ModelSource:
 
     path: Path
     arch: str | None = None
-    input_shape: tuple[int, int, int] | None = None
+    inputs: tuple[TensorSpec, ...] = ()
     trust_pickle: bool = False
+    checkpoint_key: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -33,6 +35,21 @@ class Inputs:
     normalization: Normalization
 
 
+def load_source(source: ModelSource) -> LoadedModel:
+    """Return the user's network.
+
+    Raises:
+        ModelError: It cannot be used.
+    """
+    return load_model(
+        source.path,
+        arch=source.arch,
+        inputs=source.inputs,
+        trust_pickle=source.trust_pickle,
+        checkpoint_key=source.checkpoint_key,
+    )
+
+
 def load_inputs(source: ModelSource, data: Path, recipe: Recipe, cache: Path | None) -> Inputs:
     """Return the network and the data, checked against each other.
 
@@ -40,8 +57,8 @@ def load_inputs(source: ModelSource, data: Path, recipe: Recipe, cache: Path | N
         ModelError: The network cannot be used.
         DataError: The data cannot be used, or does not fit the network.
     """
-    model = load_model(source.path, arch=source.arch, input_shape=source.input_shape, trust_pickle=source.trust_pickle)
-    dataset = load_dataset(data, input_size=model.input_shape, cache_dir=cache)
+    model = load_source(source)
+    dataset = load_dataset(data, input_size=model.image_shape, cache_dir=cache)
     if len(dataset.classes) != model.classes:
         raise DataError(
             str(data),
@@ -87,10 +104,10 @@ def resolve_normalization(source: ModelSource, model: LoadedModel, splits: Split
                 hint="Give them with --mean and --std.",
             )
         return estimate_normalization(splits.train)
-    if not len(mean) == len(std) == model.input_shape[0] or min(std) <= 0:
+    if not len(mean) == len(std) == model.image_shape[0] or min(std) <= 0:
         raise ModelError(
             str(source.path),
-            expected=f"mean and positive std for {model.input_shape[0]} channels",
+            expected=f"mean and positive std for {model.image_shape[0]} channels",
             found=f"mean {mean} and std {std}",
             hint="Correct --mean and --std, or the card beside the model.",
         )

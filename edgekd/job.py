@@ -136,7 +136,7 @@ def take_over(job: Job, run: RunFolder) -> None:
     other = RunFolder(job.reuse)
     theirs, ours = read_json(other.manifest), read_json(run.manifest)
     known = theirs if isinstance(theirs, dict) else {}
-    keys = ("model_sha256", "data_digest", "arch", "input_shape", "mean", "std", "recipe")
+    keys = ("model_sha256", "data_digest", "arch", "inputs", "mean", "std", "recipe")
     differing = [key for key in keys if known.get(key) != ours[key]]
     if differing:
         raise ArtifactError(
@@ -201,7 +201,8 @@ def _manifest(job: Job, data_digest: str) -> dict[str, Any]:
         "model_sha256": digest,
         "data_digest": data_digest,
         "arch": job.source.arch,
-        "input_shape": _listed(job.source.input_shape),
+        "checkpoint_key": job.source.checkpoint_key,
+        "inputs": [f"{list(spec.shape)} {spec.dtype}" for spec in job.source.inputs],
         "mean": _listed(job.source.mean),
         "std": _listed(job.source.std),
         "target": job.target.name,

@@ -82,7 +82,7 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
             stages.measure(outcome, baseline, f"the original after {job.recipe.epochs} epochs")
             exported += stages.export_baseline(baseline)
     with journal.stage("export") as outcome:
-        save_student(student, run.student, plan, inputs.model.input_shape)
+        save_student(student, run.student, plan, inputs.model.examples())
         made = stages.export_compressed(plan, student, prepared)
         exported += made
         outcome.summary = ", ".join(f"{e.artifact.path} {format_size(e.artifact.size_bytes)}" for e in made)
@@ -100,7 +100,7 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
         rows=rows,
         stages=tuple(journal.results),
         budgets=job.budgets,
-        findings=remarks([item.artifact for item in exported], rows, job.budgets),
+        findings=inputs.model.remarks + remarks([item.artifact for item in exported], rows, job.budgets),
         widths=tuple((group.name, group.units, dict(plan.widths)[group.name]) for group in channels.prunable),
         provenance=provenance(job, inputs),
     )

@@ -146,6 +146,15 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """An input or output of a network: its shape without the batch, and torch's name of its type, as `float32`."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """A generation of the search, from 0: the candidates new in it, and all evaluations and the hypervolume so far."""
 

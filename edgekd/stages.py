@@ -171,7 +171,7 @@ class Stages:
         return Description(
             target=self.job.target,
             plan=plan,
-            input_shape=self.inputs.model.input_shape,
+            input_shape=self.inputs.model.image_shape,
             normalization=self.inputs.normalization,
             labels=self.inputs.dataset.classes,
             teacher_digest=self.inputs.model.digest,

@@ -15,8 +15,11 @@ from torch import fx, nn
 
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
+from edgekd.records import TensorSpec
 
 INPUT_SHAPE = (3, 8, 8)
+EXAMPLES = (torch.zeros(2, *INPUT_SHAPE),)
+INPUTS = (TensorSpec(name="input", shape=INPUT_SHAPE),)
 CLASSES = 5
 
 
@@ -45,7 +48,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
 @functools.cache
 def rebuilt(name: str) -> fx.GraphModule:
     """Return `build(name)` as real modules. Built once for all tests, none of which may change it."""
-    return rebuild(export_program(build(name), INPUT_SHAPE))
+    return rebuild(export_program(build(name), EXAMPLES))
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:

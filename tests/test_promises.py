@@ -29,7 +29,7 @@ LAYERS = (
     {"quantize", "inputs"},
     {"export", "job"},
     {"search", "distill"},
-    {"stages"},
+    {"stages", "steps", "inspection"},
     {"pipeline"},
     {"cli"},
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgekd.cli.options import compute_options, model_options, model_source
+from edgekd.cli.options import compute_options, model_options, model_source, show_remarks
 from edgekd.errors import InputError
 from edgekd.quantities import parse_energy_uj, parse_latency_us, parse_size
 from edgekd.records import Budget, Precision
@@ -73,6 +73,7 @@ def compress(target_name: str, data: Path, exports: str | None, resume: bool, as
         command=shlex.join(["edgekd", *sys.argv[1:]]),
     )
     report = run_job(job, Silent() if options["quiet"] else Lines(sys.stderr))
+    show_remarks(finding for finding in report.findings if finding.subject == str(source.path))
     click.echo(report_to_json(report) if as_json else render_text(report), nl=not as_json)
     click.echo(f"report: {run / 'report' / 'report.html'}", err=True)
 

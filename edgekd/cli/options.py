@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgekd.errors import InputError
+from edgekd.records import Finding, TensorSpec
+from edgekd.report.escape import printable
 
 if TYPE_CHECKING:
+    from edgekd.data import Images, Normalization
     from edgekd.inputs import ModelSource
+    from edgekd.models.load import LoadedModel
 
+_DTYPES = ("float32", "int64", "int32", "bool")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -23,7 +29,14 @@ def model_options(command: _Function) -> _Function:
         click.option("--trust-pickle", is_flag=True, help="Open a pickled module, which runs code it carries."),
         click.option("--std", help="Per-channel deviation of inputs in [0, 1]. [the model's card, else the data]"),
         click.option("--mean", help="Per-channel mean of inputs in [0, 1], for instance 0.485,0.456,0.406."),
-        click.option("--input-size", help="channels,height,width, for instance 3,32,32."),
+        click.option(
+            "--checkpoint-key", help="Entry of a checkpoint that holds the weights. [averaged ones, else usual names]"
+        ),
+        click.option(
+            "--input-size",
+            multiple=True,
+            help="channels,height,width, for instance 3,32,32; once for each input, of another type as 128:int64.",
+        ),
         click.option("--arch", help="package.module:factory that builds the network of a weights file."),
         click.argument("model", type=click.Path(path_type=Path)),
     ):
@@ -41,6 +54,42 @@ def compute_options(command: _Function) -> _Function:
     return command
 
 
+def data_option(purpose: str) -> Callable[[_Function], _Function]:
+    """Add the images a command can use; `purpose` says what for."""
+    return click.option("--data", type=click.Path(path_type=Path), help=f"Image folder, zip of one, or .npz. {purpose}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandImages:
+    """The images of a command: some of `train` for calibration, and `validation`."""
+
+    calibration: Images
+    validation: Images
+    normalization: Normalization
+
+
+def load_with_images(options: dict[str, Any]) -> tuple[LoadedModel, CommandImages | None]:
+    """Return the model of the options, and the images of `--data` if there are any.
+
+    Raises:
+        ModelError: The model cannot be used.
+        DataError: The data cannot be used, or does not fit the model.
+    """
+    from edgekd.inputs import load_inputs, load_source
+    from edgekd.recipe import Recipe
+
+    source = model_source(options)
+    if options["data"] is None:
+        return load_source(source), None
+    recipe = Recipe()
+    inputs = load_inputs(source, options["data"], recipe, None)
+    return inputs.model, CommandImages(
+        calibration=inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed),
+        validation=inputs.splits.validation,
+        normalization=inputs.normalization,
+    )
+
+
 def model_source(options: dict[str, Any]) -> ModelSource:
     """Return how to open the model, from the options that `model_options` adds.
 
@@ -49,22 +98,36 @@ def model_source(options: dict[str, Any]) -> ModelSource:
     """
     from edgekd.inputs import ModelSource
 
-    shape = _numbers("--input-size", options["input_size"])
-    if shape is not None and (len(shape) != 3 or not all(n >= 1 and n.is_integer() for n in shape)):
-        raise InputError(
-            "--input-size",
-            expected="channels,height,width",
-            found=f"'{options['input_size']}'",
-            hint="For instance --input-size 3,32,32.",
-        )
     return ModelSource(
         path=options["model"],
         arch=options["arch"],
-        input_shape=(int(shape[0]), int(shape[1]), int(shape[2])) if shape else None,
+        inputs=tuple(_input_spec(text, index) for index, text in enumerate(options["input_size"])),
         trust_pickle=options["trust_pickle"],
+        checkpoint_key=options["checkpoint_key"],
         mean=_numbers("--mean", options["mean"]),
         std=_numbers("--std", options["std"]),
     )
+
+
+def _input_spec(text: str, index: int) -> TensorSpec:
+    numbers, _, dtype = text.partition(":")
+    sizes = numbers.split(",")
+    if not all(size.strip().isdecimal() and int(size) >= 1 for size in sizes) or dtype not in ("", *_DTYPES):
+        raise InputError(
+            "--input-size",
+            expected=f"sizes without the batch, and for a type other than float32 one of {', '.join(_DTYPES)}",
+            found=f"'{text}'",
+            hint="For instance --input-size 3,32,32 or --input-size 128:int64.",
+        )
+    name = "input" if index == 0 else f"input_{index}"
+    return TensorSpec(name=name, shape=tuple(int(size) for size in sizes), dtype=dtype or "float32")
+
+
+def show_remarks(remarks: Iterable[Finding]) -> None:
+    """Write on stderr what was recognised, chosen or converted when the model was opened."""
+    for remark in remarks:
+        hint = f" {remark.hint}" if remark.hint else ""
+        click.echo(f"{remark.level}: {printable(f'{remark.subject}: {remark.message}.{hint}')}", err=True)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

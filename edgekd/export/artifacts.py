@@ -18,7 +18,7 @@ from edgekd.export.onnx_backend import export_onnx
 from edgekd.export.tvm_backend import build_library
 from edgekd.models.exported import export_program
 from edgekd.models.quiet import quiet_torch
-from edgekd.records import Artifact, Plan, Precision, Target
+from edgekd.records import Artifact, Plan, Precision, Target, TensorSpec
 from edgekd.store import file_digest, write_json, written_whole
 
 FLOAT: Precision = "fp32"
@@ -68,7 +68,8 @@ def export_onnx_artifact(
         network,
         path,
         precision=precision,
-        input_shape=about.input_shape,
+        inputs=(TensorSpec(name="input", shape=about.input_shape),),
+        outputs=("logits",),
         metadata=about.metadata(precision),
     )
     notes: tuple[str, ...] = ()
@@ -95,7 +96,7 @@ def export_tvm_artifact(onnx_path: Path, run: Path, name: str, about: Descriptio
     return _with_card(run, library, "tvm", FLOAT, "cpu", about, toolchain, notes)
 
 
-def save_student(network: fx.GraphModule, folder: Path, plan: Plan, input_shape: tuple[int, ...]) -> None:
+def save_student(network: fx.GraphModule, folder: Path, plan: Plan, examples: tuple[torch.Tensor, ...]) -> None:
     """Write the compressed network as weights and plan, and as a `.pt2` that opens without the user's code.
 
     Raises:
@@ -108,7 +109,7 @@ def save_student(network: fx.GraphModule, folder: Path, plan: Plan, input_shape:
     weights = save({name: value.contiguous() for name, value in network.state_dict().items()})
     program = io.BytesIO()
     with quiet_torch():
-        torch.export.save(export_program(network, input_shape), program)
+        torch.export.save(export_program(network, examples), program)
     with written_whole(folder / "weights.safetensors") as temporary:
         temporary.write_bytes(weights)
     write_json(folder / "plan.json", plan.document())

@@ -13,22 +13,24 @@ from edgekd.errors import ExportError
 from edgekd.export.qdq import OPSET, to_qdq
 from edgekd.models.quiet import quiet_torch
 from edgekd.quantize.fold import fold_batch_norm
-from edgekd.records import Precision
+from edgekd.records import Precision, TensorSpec
 from edgekd.store import written_whole
 
 IR_VERSION = 10
 
 
 class _HalfInside(nn.Module):
-    """Computes in fp16 between a float32 input and a float32 output, which every caller can use."""
+    """Computes in fp16 between float32 inputs and outputs, which every caller can use."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network.half()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network(x.half())
-        return logits.float()
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        result = self.network(*(x.half() if x.is_floating_point() else x for x in inputs))
+        if isinstance(result, tuple):
+            return tuple(x.float() if x.is_floating_point() else x for x in result)
+        return result.float()  # type: ignore[no-any-return]  # a tensor
 
 
 def export_onnx(
@@ -36,22 +38,24 @@ def export_onnx(
     path: Path,
     *,
     precision: Precision,
-    input_shape: tuple[int, int, int],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[str, ...] = ("logits",),
     metadata: Mapping[str, str],
 ) -> None:
-    """Write `network` as ONNX with input `input` `[batch, channels, height, width]` and output `logits`.
+    """Write `network` as ONNX; the first axis of every input and output is the batch.
 
     Args:
         network: A float network, or for int8 a prepared one (`edgekd.quantize.prepare`).
         path: Where to; written whole or not at all.
         precision: Which arithmetic the file asks for.
-        input_shape: (channels, height, width); the batch is dynamic.
+        inputs: Names, shapes without the batch, and types, in the network's order.
+        outputs: Their names.
         metadata: What the file should say about itself.
 
     Raises:
         ExportError: An operator has no ONNX form, or the disk is full.
     """
-    model = onnx_model(network, precision=precision, input_shape=input_shape)
+    model = onnx_model(network, precision=precision, inputs=inputs, outputs=outputs)
     for key in sorted(metadata):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, metadata[key]
@@ -59,7 +63,13 @@ def export_onnx(
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def onnx_model(network: fx.GraphModule, *, precision: Precision, input_shape: tuple[int, int, int]) -> Any:
+def onnx_model(
+    network: fx.GraphModule,
+    *,
+    precision: Precision,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[str, ...] = ("logits",),
+) -> Any:
     """Return the `onnx.ModelProto` of a network, without metadata.
 
     Raises:
@@ -68,17 +78,19 @@ def onnx_model(network: fx.GraphModule, *, precision: Precision, input_shape: tu
     module: nn.Module = to_qdq(network) if precision == "int8" else fold_batch_norm(network)
     if precision == "fp16":
         module = _HalfInside(module)
-    example = torch.zeros(2, *input_shape)
+    examples = tuple(torch.zeros(2, *spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
+    # By position; all of them have the same batch. What takes `*inputs` has one argument, of all of them.
+    shapes = tuple({0: "batch"} for _ in inputs)
     try:
         with quiet_torch(), torch.no_grad():
             program = torch.onnx.export(
                 module.eval(),
-                (example,),
+                examples,
                 dynamo=True,
                 opset_version=OPSET,
-                dynamic_shapes=({0: "batch"},),
-                input_names=["input"],
-                output_names=["logits"],
+                dynamic_shapes=(shapes,) if isinstance(module, _HalfInside) else shapes,
+                input_names=[spec.name for spec in inputs],
+                output_names=list(outputs),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:

@@ -7,11 +7,10 @@ values get a pair with the range of their input, without which the runtime would
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
 from edgekd.quantize.fold import copy_graph, module_of
-from edgekd.quantize.modules import QMAX_WEIGHT, ActivationQuantizer, QuantizedLayer
+from edgekd.quantize.modules import QMAX_WEIGHT, ActivationQuantizer, QuantizedLayer, apply_layer
 from edgekd.quantize.prepare import moves_values, quantizer_before
 
 OPSET = 18
@@ -57,35 +56,33 @@ class _IntegerLayer(nn.Module):
     def __init__(self, quantized: QuantizedLayer, input_scale: torch.Tensor) -> None:
         super().__init__()
         layer, scale = quantized.layer, quantized.weight_scale()
-        per_row = scale.view(-1, *[1] * (layer.weight.dim() - 1))
-        weight = (layer.weight.detach() / per_row).round().clamp(-QMAX_WEIGHT, QMAX_WEIGHT)
-        self.layer = layer
+        shape = [1] * layer.weight.dim()
+        shape[quantized.axis] = -1
+        weight = (layer.weight.detach() / scale.view(shape)).round().clamp(-QMAX_WEIGHT, QMAX_WEIGHT)
+        self.layer, self.axis = layer, quantized.axis
         self.register_buffer("weight", weight.to(torch.int8))
         self.register_buffer("weight_scale", scale)
         self.register_buffer("weight_zero", torch.zeros_like(scale, dtype=torch.int8))
         self.has_bias = layer.bias is not None
         if layer.bias is not None:
-            step = scale * input_scale
+            step = quantized.bias_step(scale, input_scale)
             limit = 2.0**31 - 1
             bias = (layer.bias.detach().double() / step).round().clamp(-limit, limit)
             self.register_buffer("bias", bias.to(torch.int32))
             self.register_buffer("bias_scale", step)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        weight = _dequantize(self.weight, self.weight_scale, self.weight_zero)
+        weight = _dequantize(self.weight, self.weight_scale, self.weight_zero, axis=self.axis)
         bias = _dequantize(self.bias, self.bias_scale) if self.has_bias else None
-        if isinstance(self.layer, nn.Linear):
-            return F.linear(x, weight, bias)
-        output: torch.Tensor = self.layer._conv_forward(x, weight, bias)
-        return output
+        return apply_layer(self.layer, x, weight, bias)
 
 
-def _dequantize(*constants: torch.Tensor) -> torch.Tensor:
+def _dequantize(*constants: torch.Tensor, axis: int = 0) -> torch.Tensor:
     values = constants[0]
     return torch.onnx.ops.symbolic(
         "DequantizeLinear",
         constants,
-        attrs={"axis": 0},
+        attrs={"axis": axis},
         dtype=torch.float32,
         shape=values.shape,
         version=OPSET,

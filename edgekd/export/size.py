@@ -12,7 +12,9 @@ from edgekd.records import Precision
 
 # Bytes of one weight, and of what each output channel adds: a bias; for int8 also the scales of weight and bias.
 _BYTES: dict[Precision, tuple[int, int]] = {"fp32": (4, 4), "fp16": (2, 2), "int8": (1, 12)}
-_LAYERS = ("conv", "depthwise", "linear")
+_LAYERS = ("conv", "transposed", "depthwise", "linear")
+# What belongs to no quantized layer stays as precise as the file otherwise is.
+_SCALE_BYTES: dict[Precision, int] = {"fp32": 4, "fp16": 2, "int8": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,10 @@ def fit_size(operators: Operators, measured_bytes: int, precision: Precision) ->
 def _content_bytes(operators: Operators, precision: Precision) -> npt.NDArray[np.int64]:
     per_weight, per_channel = _BYTES[precision]
     has_weights = np.isin(operators.op, _LAYERS)
+    if operators.repeats is not None:
+        has_weights &= ~operators.repeats
     channels = operators.out_channels[:, has_weights]
     weights = operators.weight_elements[:, has_weights] - channels
-    content: npt.NDArray[np.int64] = (weights * per_weight + channels * per_channel).sum(axis=1).astype(np.int64)
-    return content
+    scales = operators.weight_elements[:, np.isin(operators.op, ("scale",))].sum(axis=1) * _SCALE_BYTES[precision]
+    content: npt.NDArray[np.int64] = (weights * per_weight + channels * per_channel).sum(axis=1) + scales
+    return content.astype(np.int64)

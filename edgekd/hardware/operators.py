@@ -12,8 +12,10 @@ import numpy.typing as npt
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
-OPS = ("conv", "depthwise", "linear", "pool", "add", "other")
-_COMPUTE = ("conv", "depthwise", "linear")
+OPS = ("conv", "transposed", "depthwise", "linear", "matmul", "pool", "add", "scale", "other")
+_WEIGHTED = ("conv", "transposed", "depthwise", "linear")
+_COMPUTE = (*_WEIGHTED, "matmul")
+_CONVOLUTIONS = ("conv", "transposed")
 # Images have 3 channels or 1: a convolution that reads so few cannot fill vector lanes along the channels.
 _STEM_CHANNELS = 3
 
@@ -22,13 +24,16 @@ _STEM_CHANNELS = 3
 class Operators:
     """The operators of many networks of one architecture that differ in their widths only.
 
-    Batch norm and activation functions belong to the operator they are fused into and are not listed. A tensor
-    of a linear operator has one pixel. `other` stands for what moves values: concatenation, padding, layout.
+    Batch norm and activation functions belong to the operator they are fused into and are not listed. For tokens, a
+    pixel is a token. A `matmul` is a product of two computed tensors; its input channels are what it sums over. A
+    `scale` only stores values for each channel (a norm that is not folded, an embedding) and costs nothing else.
+    `other` stands for what moves values: concatenation, padding, layout.
 
     Attributes:
         names: Of the operators, for messages.
         op: One of `OPS` for each operator.
-        kernel_area: Kernel height times width, `[layers]`; 1 where there is no kernel.
+        kernel_area: Kernel height times width, `[layers]`; 1 where there is no kernel; of a `scale` its values a
+            channel.
         stride: `[layers]`.
         groups: Of a `conv`, `[layers]`; a `depthwise` has as many as channels, whatever stands here.
         in_pixels: Height times width of the input, `[layers]`.
@@ -36,6 +41,7 @@ class Operators:
         inputs: Number of input tensors, `[layers]`; 2 for an addition.
         in_channels: Of each input tensor, `[plans, layers]`.
         out_channels: `[plans, layers]`.
+        repeats: Whether a layer's weights are those of an earlier one, `[layers]`; by default none are.
     """
 
     names: tuple[str, ...]
@@ -48,6 +54,7 @@ class Operators:
     inputs: Integers
     in_channels: Integers
     out_channels: Integers
+    repeats: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         layers = len(self.names)
@@ -64,29 +71,32 @@ class Operators:
     @property
     def macs(self) -> npt.NDArray[np.int64]:
         """Multiply-accumulates, `[plans, layers]`."""
-        return self._connections * self.out_pixels.astype(np.int64)
+        # Every pixel that a transposed convolution reads goes through the whole kernel.
+        pixels = np.where(self._is("transposed"), self.in_pixels, self.out_pixels)
+        return self._connections * pixels.astype(np.int64)
 
     @property
     def weight_elements(self) -> npt.NDArray[np.int64]:
         """Weights and biases of each layer, `[plans, layers]`; every layer with weights has a bias."""
-        bias = np.where(self._is(*_COMPUTE), self.out_channels, 0)
-        return self._connections + bias.astype(np.int64)
+        weights = np.where(self._is(*_WEIGHTED), self._connections + self.out_channels, 0)
+        values = np.where(self._is("scale"), self.out_channels * self.kernel_area, weights).astype(np.int64)
+        return values if self.repeats is None else np.where(self.repeats, 0, values)
 
     @property
     def input_elements(self) -> npt.NDArray[np.int64]:
         """Elements read from all input tensors, without weights, `[plans, layers]`."""
-        return (self.in_channels * (self.inputs * self.in_pixels)).astype(np.int64)
+        return np.where(self._is("scale"), 0, self.in_channels * (self.inputs * self.in_pixels)).astype(np.int64)
 
     @property
     def output_elements(self) -> npt.NDArray[np.int64]:
         """Elements written, `[plans, layers]`."""
-        return (self.out_channels * self.out_pixels).astype(np.int64)
+        return np.where(self._is("scale"), 0, self.out_channels * self.out_pixels).astype(np.int64)
 
     @property
     def _connections(self) -> npt.NDArray[np.int64]:
         # Weights without bias, which is also the number of multiplications for each output pixel.
         outputs = self.out_channels.astype(np.int64)
-        dense = outputs * self.in_channels // np.where(self._is("conv"), self.groups, 1)
+        dense = outputs * self.in_channels // np.where(self._is(*_CONVOLUTIONS), self.groups, 1)
         per_kernel = np.where(self._is("depthwise"), outputs, dense)
         return np.where(self._is(*_COMPUTE), per_kernel * self.kernel_area, 0)
 
@@ -100,7 +110,7 @@ def _gmacs(operators: Operators, chosen: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _convolution(operators: Operators, kind: str) -> Floats:
-    is_conv = np.isin(operators.op, ("conv",))
+    is_conv = np.isin(operators.op, _CONVOLUTIONS)
     is_stem = is_conv & (operators.in_channels <= _STEM_CHANNELS)
     is_wide = operators.kernel_area > 1
     chosen = {
@@ -124,7 +134,7 @@ FEATURES: MappingProxyType[str, Callable[[Operators], Floats]] = MappingProxyTyp
         "spatial_gmacs": lambda o: _convolution(o, "spatial"),
         "stem_gmacs": lambda o: _convolution(o, "stem"),
         "depthwise_gmacs": lambda o: _gmacs(o, np.isin(o.op, ("depthwise",))),
-        "linear_gmacs": lambda o: _gmacs(o, np.isin(o.op, ("linear",))),
+        "linear_gmacs": lambda o: _gmacs(o, np.isin(o.op, ("linear", "matmul"))),
         "activation_melements": lambda o: (o.input_elements + o.output_elements).sum(axis=1) / 1e6,
         "compute_launches": lambda o: _count(o, _COMPUTE),
         "other_launches": lambda o: _count(o, ("pool", "add", "other")),

@@ -15,7 +15,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -49,7 +49,7 @@ _EXPRESSION_CALLS = frozenset(
 )
 
 
-def refuse_code(path: Path, content: bytes) -> None:
+def refuse_code(path: Path, stream: BinaryIO) -> None:
     """Make sure that a `.pt2` holds tensors and a graph and nothing that runs.
 
     Raises:
@@ -57,7 +57,7 @@ def refuse_code(path: Path, content: bytes) -> None:
         ModelError: A part is not the JSON it should be.
     """
     try:
-        archive = torch._C.PyTorchFileReader(io.BytesIO(content))
+        archive = torch._C.PyTorchFileReader(stream)
         parts = archive.get_all_records()
     except RuntimeError as error:
         found = str(error).partition("\n")[0]
@@ -65,7 +65,7 @@ def refuse_code(path: Path, content: bytes) -> None:
             str(path), expected="an archive that torch reads", found=found, hint="Export the network again."
         ) from error
     # One file can be two archives. torch opens it with its own reader, and when that fails with Python's.
-    with zipfile.ZipFile(io.BytesIO(content)) as other:
+    with zipfile.ZipFile(stream) as other:
         if sorted(name.partition("/")[2] for name in other.namelist()) != sorted(parts):
             raise unsafe(path, "two archives in one file")
     # It finds parts without regard to case, and one of two with the same name.

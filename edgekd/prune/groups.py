@@ -14,20 +14,19 @@ stays as an oracle in the tests, for the networks it handles.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import fx, nn
+from torch import fx
 
-from edgekd.models.layers import ChannelPad
+from edgekd.models.layers import ChannelShuffle, Reshape, Slice
+from edgekd.prune.rules import RULES
+from edgekd.prune.tracer import Ids, Tracer
 from edgekd.records import ChannelGroup, Plan
 
-Ids = npt.NDArray[np.int64]
+_MOVING = (Slice, Reshape, ChannelShuffle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +35,11 @@ class ChannelMap:
 
     Attributes:
         groups: The prunable groups first, in the order of the network, then the fixed ones with their reason.
-        inputs: For each layer, the unit number of each of its input channels (or features).
-        outputs: For each layer, the unit number of each of its output channels.
-        nodes: For each node of the graph, the unit number of each channel of its output.
+        inputs: For each layer, the unit number of each of its input channels (or features), `[channels]`; for a
+            `Slice` or `Reshape` those of its whole input, as in `nodes`.
+        outputs: The same for its output; also those of stored tensors of no layer, in the rank of the tensor.
+        nodes: For each node of the graph, the unit numbers of its output: an array of the output's rank that is 1 along
+            axes where the unit does not change (see `edgekd.prune.tracer`).
         group_of: For each unit number, the index of its group in `groups`.
         position_of: For each unit number, its position among the units of its group.
     """
@@ -85,121 +86,47 @@ class ChannelMap:
 
 def find_groups(network: fx.GraphModule) -> ChannelMap:
     """Return the channel groups of a rebuilt network (see `edgekd.models.rewrite`)."""
-    tracer = _Tracer(network)
+    tracer = Tracer(network, RULES)
     for node in network.graph.nodes:
         tracer.visit(node)
-    return tracer.finish()
-
-
-class _Tracer:
-    """A union-find over channel identities, filled by one pass over the graph."""
-
-    def __init__(self, network: fx.GraphModule) -> None:
-        self.network = network
-        self.parent: list[int] = []
-        self.reasons: dict[int, str] = {}
-        self.channels: dict[fx.Node, Ids] = {}
-        self.inputs: dict[str, Ids] = {}
-        self.outputs: dict[str, Ids] = {}
-
-    def fresh(self, count: int) -> Ids:
-        first = len(self.parent)
-        self.parent.extend(range(first, first + count))
-        return np.arange(first, first + count)
-
-    def find(self, channel: int) -> int:
-        while self.parent[channel] != channel:
-            self.parent[channel] = self.parent[self.parent[channel]]
-            channel = self.parent[channel]
-        return channel
-
-    def tie(self, first: Ids, second: Ids) -> None:
-        for a, b in zip(first.tolist(), second.tolist(), strict=True):
-            low, high = sorted((self.find(a), self.find(b)))
-            self.parent[high] = low
-
-    def fix(self, ids: Ids, reason: str) -> None:
-        for channel in ids.tolist():
-            self.reasons.setdefault(channel, reason)
-
-    def visit(self, node: fx.Node) -> None:
-        if node.op == "placeholder":
-            self.channels[node] = self.fresh(node.meta["shape"][1])
-            self.fix(self.channels[node], "the network's input")
-        elif node.op == "output":
-            for used in node.all_input_nodes:
-                self.fix(self.channels[used], "the network's output")
-        else:
-            rule = self._rule(node)
-            result = rule(self, node) if rule else None
-            self.channels[node] = result if result is not None else self._unknown(node)
-
-    def _rule(self, node: fx.Node) -> Callable[[_Tracer, fx.Node], Ids | None] | None:
-        if node.op == "call_module":
-            return _MODULE_RULES.get(type(self.network.get_submodule(str(node.target))))
-        return _FUNCTION_RULES.get(node.target)
-
-    def _unknown(self, node: fx.Node) -> Ids:
-        reason = f"used by '{node.name}' ({_operator_name(self.network, node)}), which is not followed"
-        for used in node.all_input_nodes:
-            if used in self.channels:
-                self.fix(self.channels[used], reason)
-        shape: tuple[Any, ...] = node.meta.get("shape", ())
-        count = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else 0
-        result = self.fresh(count)
-        self.fix(result, reason)
-        return result
-
-    def layer(self, node: fx.Node, inputs: Ids, outputs: Ids) -> Ids:
-        """Record a layer's channels; a layer called twice has the same channels both times."""
-        path = str(node.target)
-        for known, ids in ((self.inputs, inputs), (self.outputs, outputs)):
-            if path in known:
-                self.tie(known[path], ids)
-            else:
-                known[path] = ids
-        return self.outputs[path]
-
-    def finish(self) -> ChannelMap:
-        roots = np.array([self.find(channel) for channel in range(len(self.parent))], dtype=np.int64)
-        representatives, unit_of = np.unique(roots, return_inverse=True)
-        reasons: dict[int, str] = {}
-        for channel, reason in self.reasons.items():
-            reasons.setdefault(int(unit_of[channel]), reason)
-        inputs, outputs, nodes = (
-            {str(name): unit_of[ids] for name, ids in table.items()}
-            for table in (self.inputs, self.outputs, {n.name: ids for n, ids in self.channels.items()})
-        )
-        return _collect(len(representatives), inputs, outputs, nodes, reasons)
+    unit_of = tracer.roots()
+    reasons: dict[int, str] = {}
+    for ids, reason in tracer.reasons:
+        for unit in np.unique(unit_of[ids]).tolist():
+            reasons.setdefault(unit, reason)
+    inputs, outputs, nodes = (
+        {str(name): unit_of[ids] for name, ids in table.items()}
+        for table in (tracer.inputs, tracer.outputs, {n.name: ids for n, ids in tracer.ids.items()})
+    )
+    moving = {path for path, module in network.named_modules() if isinstance(module, _MOVING)}
+    return _collect(inputs, outputs, nodes, moving, reasons, units=int(unit_of.max(initial=-1)) + 1)
 
 
 def _collect(
-    units: int,
     inputs: dict[str, Ids],
     outputs: dict[str, Ids],
     nodes: dict[str, Ids],
+    moving: set[str],
     reasons: dict[int, str],
+    units: int,
 ) -> ChannelMap:
-    """Sort the units into groups by the layers they touch and how often."""
-    touched: list[list[tuple[str, int]]] = [[] for _ in range(units)]
-    for side, table in (("out", outputs), ("in", inputs)):
-        for path, ids in table.items():
-            numbers, counts = np.unique(ids, return_counts=True)
-            for unit, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-                touched[unit].append((f"{path}.{side}", count))
-    by_signature: dict[tuple[Any, ...], list[int]] = {}
-    for unit in range(units):
-        signature = (reasons.get(unit), tuple(sorted(touched[unit])))
-        by_signature.setdefault(signature, []).append(unit)
+    """Sort the units into groups: those that are found in the same places, equally often, are interchangeable."""
+    layers = {f"{path}.out": ids for path, ids in outputs.items() if path not in moving}
+    layers |= {f"{path}.in": ids for path, ids in inputs.items() if path not in moving}
+    places = _places((*layers.values(), *nodes.values()), units)
+    by_signature: dict[tuple[str | None, bytes, bytes], list[int]] = {}
+    for unit, (found, counts) in enumerate(places):
+        by_signature.setdefault((reasons.get(unit), found.tobytes(), counts.tobytes()), []).append(unit)
     ordered = sorted(by_signature.items(), key=lambda item: (item[0][0] is not None, item[1][0]))
     group_of = np.full(units, -1, dtype=np.int64)
     position_of = np.zeros(units, dtype=np.int64)
     groups: list[ChannelGroup] = []
     names: dict[str, int] = {}
-    for index, ((reason, _), members) in enumerate(ordered):
+    layer_names = list(layers)
+    for index, ((reason, _, _), members) in enumerate(ordered):
         group_of[members] = index
         position_of[members] = np.arange(len(members))
-        touching = tuple(dict.fromkeys(name for name, _ in touched[members[0]]))
+        touching = tuple(layer_names[place] for place in places[members[0]][0] if place < len(layer_names))
         producers = [name.removesuffix(".out") for name in touching if name.endswith(".out")]
         name = producers[0] if producers else (touching[0] if touching else "unused")
         names[name] = names.get(name, 0) + 1
@@ -222,118 +149,15 @@ def _collect(
     )
 
 
-def _operator_name(network: fx.GraphModule, node: fx.Node) -> str:
-    if node.op == "call_module":
-        return type(network.get_submodule(str(node.target))).__name__
-    return getattr(node.target, "__name__", str(node.target))
-
-
-def _source(node: fx.Node) -> fx.Node:
-    source = node.args[0]
-    assert isinstance(source, fx.Node)  # the rules below are only for operators of a tensor
-    return source
-
-
-def _convolution(tracer: _Tracer, node: fx.Node) -> Ids:
-    module = tracer.network.get_submodule(str(node.target))
-    assert isinstance(module, (nn.Conv1d, nn.Conv2d))  # chosen by the table of rules
-    inputs = tracer.channels[_source(node)]
-    groups = module.groups
-    if groups > 1 and groups == module.in_channels:
-        outputs = np.repeat(inputs, module.out_channels // groups)
-    else:
-        path = str(node.target)
-        outputs = tracer.outputs.get(path, tracer.fresh(0))
-        if path not in tracer.outputs:
-            outputs = tracer.fresh(module.out_channels)
-        for ids in (inputs, outputs):
-            table = ids.reshape(groups, -1)
-            for other in table[1:]:
-                tracer.tie(table[0], other)
-    return tracer.layer(node, inputs, outputs)
-
-
-def _linear(tracer: _Tracer, node: fx.Node) -> Ids | None:
-    source = _source(node)
-    if len(source.meta["shape"]) != 2:
-        return None
-    path = str(node.target)
-    features = tracer.network.get_submodule(path).get_parameter("weight").shape[0]
-    outputs = tracer.outputs[path] if path in tracer.outputs else tracer.fresh(features)
-    return tracer.layer(node, tracer.channels[source], outputs)
-
-
-def _per_channel(tracer: _Tracer, node: fx.Node) -> Ids:
-    ids = tracer.channels[_source(node)]
-    return tracer.layer(node, ids, ids)
-
-
-def _unchanged(tracer: _Tracer, node: fx.Node) -> Ids:
-    return tracer.channels[_source(node)]
-
-
-def _channel_pad(tracer: _Tracer, node: fx.Node) -> Ids:
-    module = tracer.network.get_submodule(str(node.target))
-    assert isinstance(module, ChannelPad)  # chosen by the table of rules
-    inputs = tracer.channels[_source(node)]
-    path = str(node.target)
-    if path in tracer.outputs:
-        return tracer.layer(node, inputs, tracer.outputs[path])
-    outputs = np.concatenate([tracer.fresh(module.front), inputs, tracer.fresh(module.back)])
-    return tracer.layer(node, inputs, outputs)
-
-
-def _elementwise(tracer: _Tracer, node: fx.Node) -> Ids | None:
-    tensors = [argument for argument in node.args if isinstance(argument, fx.Node)]
-    shapes: list[tuple[Any, ...]] = [tensor.meta.get("shape", ()) for tensor in tensors]
-    if any(len(shape) < 2 or shape[1] != shapes[0][1] or len(shape) != len(shapes[0]) for shape in shapes):
-        return None
-    for other in tensors[1:]:
-        tracer.tie(tracer.channels[tensors[0]], tracer.channels[other])
-    return tracer.channels[tensors[0]]
-
-
-def _concatenation(tracer: _Tracer, node: fx.Node) -> Ids | None:
-    tensors, dimension = node.args
-    assert isinstance(tensors, (list, tuple))  # what `models.rewrite` emits
-    if dimension != 1:
-        return None
-    return np.concatenate([tracer.channels[tensor] for tensor in tensors if isinstance(tensor, fx.Node)])
-
-
-def _flatten(tracer: _Tracer, node: fx.Node) -> Ids | None:
-    shape = _source(node).meta["shape"]
-    if node.args[1:] != (1,) or None in shape[1:]:
-        return None
-    return np.repeat(tracer.channels[_source(node)], int(np.prod(shape[2:], dtype=np.int64)))
-
-
-def _spatial_part(tracer: _Tracer, node: fx.Node) -> Ids | None:
-    index: Any = node.args[1]
-    if not isinstance(index, tuple) or len(index) < 3 or index[1] != slice(None):
-        return None
-    return tracer.channels[_source(node)]
-
-
-_MODULE_RULES: dict[type[nn.Module], Callable[[_Tracer, fx.Node], Ids | None]] = {
-    nn.Conv1d: _convolution,
-    nn.Conv2d: _convolution,
-    nn.Linear: _linear,
-    nn.BatchNorm1d: _per_channel,
-    nn.BatchNorm2d: _per_channel,
-    ChannelPad: _channel_pad,
-    **dict.fromkeys(
-        (
-            *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Sigmoid, nn.LeakyReLU),
-            *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout),
-        ),
-        _unchanged,
-    ),
-}
-_FUNCTION_RULES: dict[Any, Callable[[_Tracer, fx.Node], Ids | None]] = {
-    operator.add: _elementwise,
-    operator.mul: _elementwise,
-    operator.getitem: _spatial_part,
-    torch.cat: _concatenation,
-    torch.flatten: _flatten,
-}
+def _places(tables: Iterable[Ids], units: int) -> list[tuple[Ids, Ids]]:
+    """Return for each unit which of the tables it is in, and how often in each."""
+    found, where, counts = [], [], []
+    for index, ids in enumerate(tables):
+        numbers, times = np.unique(ids, return_counts=True)
+        found.append(numbers)
+        where.append(np.full(len(numbers), index))
+        counts.append(times)
+    unit, place, count = (np.concatenate(column) for column in (found, where, counts))
+    order = np.argsort(unit, kind="stable")
+    ends = np.cumsum(np.bincount(unit, minlength=units))[:-1]
+    return list(zip(np.split(place[order], ends), np.split(count[order], ends), strict=True))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import fx, nn
+from torch import fx
 
 from edgekd.prune.groups import ChannelMap
+from edgekd.prune.slicing import is_layer, output_axis, stored_tensor
+from edgekd.prune.tracer import Ids
 
 
 def rank_units(network: fx.GraphModule, channels: ChannelMap) -> ChannelMap:
@@ -24,11 +27,11 @@ def rank_units(network: fx.GraphModule, channels: ChannelMap) -> ChannelMap:
     """
     scores = np.zeros(len(channels.group_of))
     for path, units in channels.outputs.items():
-        squares = _squares_by_output(network.get_submodule(path))
+        squares = _squares(network, path, units)
         if squares is None:
             continue
         present = np.unique(units)
-        layer = np.bincount(units, weights=squares, minlength=len(scores))
+        layer = np.bincount(np.broadcast_to(units, squares.shape).ravel(), squares.ravel(), minlength=len(scores))
         mean = layer[present].mean()
         if mean > 0:
             scores += layer / mean
@@ -41,14 +44,19 @@ def rank_units(network: fx.GraphModule, channels: ChannelMap) -> ChannelMap:
     return dataclasses.replace(channels, groups=tuple(groups))
 
 
-def _squares_by_output(module: nn.Module) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-    """The sum of squared weights of each output channel, `[channels]`, in float64."""
+def _squares(network: fx.GraphModule, path: str, units: Ids) -> npt.NDArray[np.float64] | None:
+    """The sum of squared weights of each output channel, or every square of a stored tensor, in float64."""
+    if not is_layer(network, path):
+        stored: npt.NDArray[np.float64] = stored_tensor(network, path).detach().double().square().numpy()
+        return stored
+    module = network.get_submodule(path)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor):
         return None
-    squares: np.ndarray[tuple[int], np.dtype[np.float64]] = (
-        weight.detach().double().flatten(1).square().sum(1).numpy()
-        if weight.dim() > 1
-        else weight.detach().double().square().numpy()
+    axis = output_axis(module)
+    # A transposed convolution has its outputs in the second axis, those of one group after the other.
+    moved = (
+        weight.detach().double().movedim(axis, 0).flatten(1) if weight.dim() > 1 else weight.detach().double()[:, None]
     )
-    return squares
+    squares: npt.NDArray[np.float64] = moved.square().sum(1).numpy()
+    return np.tile(squares, len(units) // len(squares))

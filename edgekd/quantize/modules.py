@@ -16,6 +16,8 @@ from torch import nn
 QMAX_ACTIVATION = 255
 QMAX_WEIGHT = 127
 _SMALLEST_SCALE = 1e-8
+Layer = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.Linear
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 class ActivationQuantizer(nn.Module):
@@ -73,24 +75,42 @@ class QuantizedLayer(nn.Module):
     Called with the input and the scale of the input's quantizer, which the bias's step depends on.
     """
 
-    def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> None:
+    def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.layer = layer
+        # A transposed convolution has its outputs in the second axis of the weight, one step for all of its groups.
+        self.axis = 1 if isinstance(layer, TRANSPOSED) else 0
 
     def weight_scale(self) -> torch.Tensor:
-        """The step of each output channel's weights, `[channels]`."""
-        largest = self.layer.weight.detach().flatten(1).abs().amax(1)
+        """The step of the weights along `axis`."""
+        largest = self.layer.weight.detach().movedim(self.axis, 0).flatten(1).abs().amax(1)
         return (largest / QMAX_WEIGHT).clamp(min=_SMALLEST_SCALE)
+
+    def bias_step(self, scale: torch.Tensor, input_scale: torch.Tensor) -> torch.Tensor:
+        """The step of each output channel's bias, `[channels]`."""
+        return (scale * input_scale).repeat(self.layer.groups if isinstance(self.layer, TRANSPOSED) else 1)
 
     def forward(self, x: torch.Tensor, input_scale: torch.Tensor) -> torch.Tensor:
         """Return what the integer kernel returns before its output is quantized."""
         scale = self.weight_scale()
         zero = torch.zeros_like(scale, dtype=torch.int32)
-        weight = torch.fake_quantize_per_channel_affine(self.layer.weight, scale, zero, 0, -QMAX_WEIGHT, QMAX_WEIGHT)
+        weight = torch.fake_quantize_per_channel_affine(
+            self.layer.weight, scale, zero, self.axis, -QMAX_WEIGHT, QMAX_WEIGHT
+        )
         bias = self.layer.bias
         if bias is not None:
-            bias = _RoundBias.apply(bias, scale * input_scale)  # type: ignore[no-untyped-call]  # torch's own
-        if isinstance(self.layer, nn.Linear):
-            return F.linear(x, weight, bias)
-        output: torch.Tensor = self.layer._conv_forward(x, weight, bias)
-        return output
+            bias = _RoundBias.apply(bias, self.bias_step(scale, input_scale))  # type: ignore[no-untyped-call]  # torch's
+        return apply_layer(self.layer, x, weight, bias)
+
+
+def apply_layer(layer: Layer, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return what `layer` returns with this weight and bias instead of its own."""
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight, bias)
+    if isinstance(layer, TRANSPOSED):
+        function: Any = F.conv_transpose2d if isinstance(layer, nn.ConvTranspose2d) else F.conv_transpose1d
+        options = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+        transposed: torch.Tensor = function(x, weight, bias, *options)
+        return transposed
+    output: torch.Tensor = layer._conv_forward(x, weight, bias)
+    return output

@@ -6,19 +6,23 @@ import operator
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
-from edgekd.models.layers import ChannelPad
+from edgekd.models.layers import ChannelPad, ChannelShuffle, Reshape, Slice
 from edgekd.quantize.fold import fold_batch_norm, module_of
 from edgekd.quantize.modules import ActivationQuantizer, QuantizedLayer
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 _FUSED_ACTIVATIONS = (nn.ReLU, nn.ReLU6)
-_OTHER_ACTIVATIONS = (nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Sigmoid, nn.LeakyReLU, nn.Hardtanh)
-_AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_MOVING_MODULES = (nn.MaxPool2d, ChannelPad, nn.Dropout)
-_MOVING_FUNCTIONS = (operator.getitem, torch.flatten)
-_ARITHMETIC = (operator.add, operator.mul, torch.cat)
+_OTHER_ACTIVATIONS = (nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Sigmoid, nn.LeakyReLU, nn.Hardtanh, nn.PReLU)
+_SMOOTH = (nn.GELU, nn.Tanh, nn.ELU, nn.Mish, nn.Softplus)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
+_AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+_MOVING_MODULES = (nn.MaxPool1d, nn.MaxPool2d, ChannelPad, ChannelShuffle, Reshape, Slice, nn.Dropout)
+_MOVING_FUNCTIONS = (torch.flatten, torch.permute, torch.squeeze, torch.unsqueeze, torch.select)
+_SCORE_OPERATORS = (operator.add, operator.sub, operator.mul, operator.truediv, torch.matmul)
+_ARITHMETIC = (operator.add, operator.mul, torch.cat, torch.matmul, F.scaled_dot_product_attention)
 
 
 def prepare(network: fx.GraphModule) -> fx.GraphModule:
@@ -44,13 +48,13 @@ def prepare(network: fx.GraphModule) -> fx.GraphModule:
     return prepared
 
 
-def calibrate(prepared: fx.GraphModule, batches: Iterable[torch.Tensor]) -> None:
-    """Estimate the ranges of a prepared network from batches of inputs, without training it."""
+def calibrate(prepared: fx.GraphModule, batches: Iterable[torch.Tensor | tuple[torch.Tensor, ...]]) -> None:
+    """Estimate the ranges of a prepared network from batches of its input, or inputs, without training it."""
     set_observing(prepared, is_observing=True)
     prepared.eval()
     with torch.no_grad():
         for batch in batches:
-            prepared(batch)
+            prepared(*batch) if isinstance(batch, tuple) else prepared(batch)
     set_observing(prepared, is_observing=False)
 
 
@@ -77,14 +81,22 @@ def quantizer_before(network: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 def _is_quantized(network: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "placeholder":
-        return True
+        return bool(node.meta["dtype"].is_floating_point)
     users = list(node.users)
     if any(user.op == "output" for user in users):
         return False
     module = module_of(network, node)
-    if isinstance(module, _LAYERS) or (node.op == "call_function" and node.target in _ARITHMETIC):
+    if _only_feeds_softmax(node):
+        # Scores stay float: a mask adds numbers to them that are far larger than what is told apart.
+        return False
+    if isinstance(module, _LAYERS + _NORMS) or (node.op == "call_function" and node.target in _ARITHMETIC):
         return not (len(users) == 1 and isinstance(module_of(network, users[0]), _FUSED_ACTIVATIONS))
-    return isinstance(module, _FUSED_ACTIVATIONS + _OTHER_ACTIVATIONS + _AVERAGES)
+    return isinstance(module, _FUSED_ACTIVATIONS + _OTHER_ACTIVATIONS + _SMOOTH + _AVERAGES)
+
+
+def _only_feeds_softmax(node: fx.Node) -> bool:
+    is_score = node.op == "call_function" and node.target in _SCORE_OPERATORS and len(node.users) > 0
+    return is_score and all(user.target is torch.softmax or _only_feeds_softmax(user) for user in node.users)
 
 
 def _insert_quantizer(network: fx.GraphModule, node: fx.Node, quantizers: dict[fx.Node, str]) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import operator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from edgekd.hardware.cost import Operators
-from edgekd.prune.groups import ChannelMap, Ids
+from edgekd.prune.groups import ChannelMap
+from edgekd.prune.rules.layers import CONVOLUTIONS, POINTWISE, POOLS, TRANSPOSED
+from edgekd.prune.slicing import stored_tensor
+from edgekd.prune.tracer import Ids
 from edgekd.records import Plan
 
 Widths = npt.NDArray[np.int64]
@@ -45,17 +51,17 @@ def width_space(channels: ChannelMap, multiple: int) -> WidthSpace:
     """
     choices = []
     for index, group in enumerate(channels.prunable):
-        channels_per_unit = _channels_per_unit(channels, index)
-        step = multiple // math.gcd(multiple, channels_per_unit)
+        # Every layer that makes these channels gets a multiple.
+        step = math.lcm(*(multiple // math.gcd(multiple, count) for count in _channels_per_unit(channels, index)))
         choices.append((*range(step, group.units, step), group.units))
     return WidthSpace(names=tuple(g.name for g in channels.prunable), choices=tuple(choices))
 
 
-def _channels_per_unit(channels: ChannelMap, index: int) -> int:
+def _channels_per_unit(channels: ChannelMap, index: int) -> list[int]:
+    """Return for each layer that makes a group's channels how many of them a unit is."""
     group = channels.groups[index]
-    producer = next(member for member in group.members if member.endswith(".out")).removesuffix(".out")
-    units = channels.outputs[producer]
-    return int((channels.group_of[units] == index).sum()) // group.units
+    made = [channels.outputs[m.removesuffix(".out")] for m in group.members if m.endswith(".out")]
+    return [int((channels.group_of[units] == index).sum()) // group.units for units in made]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,70 +79,136 @@ class _Count:
 def count_operators(network: fx.GraphModule, channels: ChannelMap, widths: Widths) -> Operators:
     """Return the operators of the network under each row of `widths` `[plans, prunable groups]`.
 
-    Batch norm and activations are left out: every runtime fuses them into the operator before.
+    Activations and the batch norm behind a layer are left out: every runtime fuses them into the operator before.
     """
     rows = [row for node in network.graph.nodes if (row := _row(network, channels, node)) is not None]
-    names, ops, kernels, strides, groups, sizes, sides, inputs = zip(*rows, strict=True)
     return Operators(
-        names=names,
-        op=ops,
-        kernel_area=np.array(kernels),
-        stride=np.array(strides),
-        groups=np.array(groups),
-        in_pixels=np.array([size[0] for size in sizes]),
-        out_pixels=np.array([size[1] for size in sizes]),
-        inputs=np.array(inputs),
-        in_channels=np.stack([side[0].of(widths) for side in sides], axis=1),
-        out_channels=np.stack([side[1].of(widths) for side in sides], axis=1),
+        names=tuple(row.name for row in rows),
+        op=tuple(row.op for row in rows),
+        kernel_area=np.array([row.kernel for row in rows]),
+        stride=np.array([row.stride for row in rows]),
+        groups=np.array([row.groups for row in rows]),
+        in_pixels=np.array([row.pixels[0] for row in rows]),
+        out_pixels=np.array([row.pixels[1] for row in rows]),
+        inputs=np.array([row.inputs for row in rows]),
+        in_channels=np.stack([row.read.of(widths) for row in rows], axis=1),
+        out_channels=np.stack([row.made.of(widths) for row in rows], axis=1),
+        repeats=_repeats(network, [row.name for row in rows]),
     )
 
 
-_Row = tuple[str, str, int, int, int, tuple[int, int], tuple[_Count, _Count], int]
+def _repeats(network: fx.GraphModule, names: list[str]) -> npt.NDArray[np.bool_]:
+    """Whether each operator calls a layer that an earlier one has called."""
+    targets = {node.name: str(node.target) for node in network.graph.nodes if node.op in ("call_module", "get_attr")}
+    called = [targets.get(name, name) for name in names]
+    return np.array([target in called[:index] for index, target in enumerate(called)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One operator: channels it reads and makes, and pixels of both sides."""
+
+    name: str
+    op: str
+    read: _Count
+    made: _Count
+    pixels: tuple[int, int]
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    inputs: int = 1
 
 
 def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row | None:
-    if node.op not in ("call_module", "call_function") or not node.all_input_nodes:
+    made = _count(channels, channels.nodes[node.name]) if node.name in channels.nodes else None
+    if made is None or node.op in ("placeholder", "output"):
         return None
+    pixels = _pixels(channels, node)
+    if node.op == "get_attr":
+        return _stored(network, channels, node, made)
     module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
-    if isinstance(module, _FUSED):
+    values = _values_per_channel(network, node, module)
+    if values:
+        return _Row(name=node.name, op="scale", read=made, made=made, pixels=(0, 0), kernel=values)
+    sources = [source for source in node.all_input_nodes if source.name in channels.nodes]
+    if isinstance(module, FUSED) or not sources:
         return None
-    sources = node.all_input_nodes
+    if node.target in (torch.matmul, F.scaled_dot_product_attention):
+        return _product(channels, node, made, pixels)
     # A sum reads the same channels from each input; a concatenation reads all of them once.
-    read = sources if node.target is torch.cat else sources[:1]
-    size = (_pixels(sources[0]), _pixels(node))
-    sides = (
-        _count(channels, np.concatenate([channels.nodes[s.name] for s in read])),
-        _count(channels, channels.nodes[node.name]),
-    )
-    if isinstance(module, (nn.Conv1d, nn.Conv2d)):
-        kernel = int(np.prod(module.kernel_size))
+    together = sources if node.target is torch.cat else sources[:1]
+    parts = [np.ravel(channels.nodes[source.name]) for source in together]
+    read, size = np.concatenate(parts), _pixels(channels, sources[0])
+    if isinstance(module, (*CONVOLUTIONS, nn.Linear)):
+        # A layer has as many inputs as its weights say, also where channels before it are not followed.
+        read = channels.inputs[str(node.target)]
+        size = size * channels.nodes[sources[0].name].size // len(read)
+    base = _Row(name=node.name, op="other", read=_count(channels, read), made=made, pixels=(size, pixels))
+    if isinstance(module, CONVOLUTIONS):
         is_depthwise = module.groups > 1 and module.groups == module.in_channels
-        op = "depthwise" if is_depthwise else "conv"
-        return (node.name, op, kernel, module.stride[0], module.groups, size, sides, 1)
+        op = "depthwise" if is_depthwise else "transposed" if isinstance(module, TRANSPOSED) else "conv"
+        kernel = int(np.prod(module.kernel_size))
+        return dataclasses.replace(base, op=op, kernel=kernel, stride=module.stride[0], groups=module.groups)
     if isinstance(module, nn.Linear):
-        return (node.name, "linear", 1, 1, 1, (1, 1), sides, 1)
-    if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
-        kernel = max(1, size[0] // max(1, size[1]))
-        return (node.name, "pool", kernel, 1, 1, size, sides, 1)
-    is_sum = getattr(node.target, "__name__", "") in ("add", "mul")
-    return (node.name, "add" if is_sum else "other", 1, 1, 1, size, sides, len(sources) if is_sum else 1)
+        return dataclasses.replace(base, op="linear")
+    if isinstance(module, POOLS):
+        return dataclasses.replace(base, op="pool", kernel=max(1, base.pixels[0] // max(1, pixels)))
+    if node.target in (operator.add, operator.mul, operator.sub):
+        return dataclasses.replace(base, op="add", inputs=len(sources))
+    return base
 
 
-_FUSED = (
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid),
-    *(nn.SiLU, nn.Sigmoid, nn.LeakyReLU, nn.Dropout),
-)
+def _stored(network: fx.GraphModule, channels: ChannelMap, node: fx.Node, made: _Count) -> _Row:
+    """A stored tensor outside of any layer: its values for each channel."""
+    values = stored_tensor(network, str(node.target)).numel() // channels.nodes[node.name].size
+    return _Row(name=node.name, op="scale", read=made, made=made, pixels=(0, 0), kernel=values)
 
 
-def _pixels(node: fx.Node) -> int:
+def _values_per_channel(network: fx.GraphModule, node: fx.Node, module: nn.Module | None) -> int:
+    """How many stored values a norm, PReLU or embedding has for each channel; 0 where they are folded or none."""
+    if isinstance(module, nn.Embedding):
+        return module.num_embeddings
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        source = node.all_input_nodes[0]
+        before = network.get_submodule(str(source.target)) if source.op == "call_module" else None
+        is_folded = isinstance(before, (*CONVOLUTIONS, nn.Linear)) and len(source.users) == 1
+        return 0 if is_folded else 4
+    if isinstance(module, (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LayerNorm)):
+        return sum(parameter is not None for parameter in module._parameters.values())
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        return 1
+    return 0
+
+
+def _product(channels: ChannelMap, node: fx.Node, made: _Count, pixels: int) -> _Row:
+    """A matrix product; attention is two of the same size, of which the second sums over the keys."""
+    first, second = node.all_input_nodes[:2]
+    is_attention = node.target is F.scaled_dot_product_attention
+    inner = second.meta["shape"][-2] if is_attention else first.meta["shape"][-1]
+    ids = channels.nodes[first.name]
+    along = ids[(0,) * (ids.ndim - 1)]
+    summed = _Count(fixed=int(inner or 1), per_width=np.zeros(len(channels.prunable), dtype=np.int64))
+    if not is_attention and len(np.unique(along)) > 1:
+        summed = _count(channels, along)
+    elements = [int(np.prod([size or 1 for size in tensor.meta["shape"]])) for tensor in (first, second)]
+    kernel = 2 if is_attention else 1
+    read = sum(elements) // int(inner or 1)
+    return _Row(name=node.name, op="matmul", read=summed, made=made, pixels=(read, pixels), kernel=kernel)
+
+
+FUSED = (*POINTWISE, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
+
+
+def _pixels(channels: ChannelMap, node: fx.Node) -> int:
+    """The places of one channel: the tensor's size without the batch, divided by its channels."""
     shape = node.meta.get("shape") or ()
-    return int(np.prod([size for size in shape[2:] if size is not None], dtype=np.int64))
+    size = int(np.prod([size for size in shape[1:] if size is not None], dtype=np.int64))
+    return max(1, size // channels.nodes[node.name].size)
 
 
 def _count(channels: ChannelMap, units: Ids) -> _Count:
+    units = np.ravel(units)
     prunable = len(channels.prunable)
-    per_group = np.bincount(channels.group_of[units], minlength=len(channels.groups)) if len(units) else None
-    if per_group is None:
-        return _Count(fixed=0, per_width=np.zeros(prunable, dtype=np.int64))
+    per_group = np.bincount(channels.group_of[units], minlength=len(channels.groups))
     sizes = np.array([group.units for group in channels.prunable], dtype=np.int64)
     return _Count(fixed=int(per_group[prunable:].sum()), per_width=per_group[:prunable] // sizes)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from digits import ROOT, Digits, FinishedRun, example
+from onnx import TensorProto, helper
 from PIL import Image
 from torch import nn
 
@@ -113,6 +116,54 @@ def arch_of_another_network(place: Place) -> list[str]:
     return place.job("--input-size", "1,8,8", "--arch", "torch.nn:Identity", model=_weights(place))
 
 
+def _onnx(place: Place, *nodes: onnx.NodeProto, inputs: tuple[str, ...] = ("x",)) -> Path:
+    shape = ("batch", 1, 8, 8)
+    entries = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in inputs]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    model = helper.make_model(helper.make_graph(list(nodes), "net", entries, [output]))
+    path = place.folder / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def onnx_with_an_unknown_operator(place: Place) -> list[str]:
+    return place.job(model=_onnx(place, helper.make_node("Unique", ["x"], ["y"], name="odd/node")))
+
+
+def onnx_of_two_inputs(place: Place) -> list[str]:
+    return place.job(model=_onnx(place, helper.make_node("Add", ["a", "b"], ["y"]), inputs=("a", "b")))
+
+
+def onnx_without_its_data(place: Place) -> list[str]:
+    path = _onnx(place, helper.make_node("Add", ["x", "w"], ["y"]))
+    model = onnx.load(path)
+    tensor = model.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[64])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="net.data")
+    path.write_bytes(model.SerializeToString())
+    return place.job(model=path)
+
+
+def archive_with_a_bomb(place: Place) -> list[str]:
+    path = place.folder / "bomb.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", bytes(200 * 2**20))
+    return place.job(model=path)
+
+
+def archive_that_points_outside(place: Place) -> list[str]:
+    path = place.folder / "outside.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../../escape", b"x")
+    return place.job(model=path)
+
+
+def checkpoint_without_that_entry(place: Place) -> list[str]:
+    path = place.folder / "checkpoint.pt"
+    torch.save({"state_dict": example().DigitsNet().state_dict(), "epoch": 3}, path)
+    return place.job("--input-size", "1,8,8", "--arch", "torch.nn:Identity", "--checkpoint-key", "model", model=path)
+
+
 def too_few_classes(place: Place) -> list[str]:
     with np.load(place.digits.data) as arrays:
         kept = {part: arrays[f"y_{part}"] < 7 for part in ("train", "test")}
@@ -197,6 +248,12 @@ def options(*given: str) -> Mistake:
         (arch_that_is_not_there, "--arch no_such_package:net", ("ModuleNotFoundError",)),
         (arch_without_factory, "--arch torch.nn", ("package.module:factory",)),
         (arch_of_another_network, "--arch torch.nn:Identity", ("unknown conv.weight", "more")),
+        (onnx_with_an_unknown_operator, "net.onnx", ("Unique", "odd/node")),
+        (onnx_of_two_inputs, "net.onnx", ("2: a [1, 8, 8], b [1, 8, 8]",)),
+        (onnx_without_its_data, "net.onnx", ("no file 'net.data'", "Copy")),
+        (archive_with_a_bomb, "bomb.pt2", ("a zip bomb",)),
+        (archive_that_points_outside, "outside.pt", ("'../../escape'",)),
+        (checkpoint_without_that_entry, "--checkpoint-key", ("'model'", "state_dict")),
         (too_few_classes, "seven.npz", ("10 classes", "7: 0, 1, 2")),
         (empty_class_folder, "images", ("class4",)),
         (corrupt_jpeg, "class5/007.jpg", ("Truncated", "Replace or delete")),
@@ -222,7 +279,7 @@ def options(*given: str) -> Mistake:
         (options("--mean", "nan"), "--mean", ("'nan'",)),
         (options("--std", "0"), "teacher.pt2", ("positive std",)),
         (options("--std", "inf"), "--std", ("'inf'",)),
-        (options("--input-size", "8,8"), "--input-size", ("channels,height,width", "'8,8'")),
+        (options("--input-size", "8,8"), "--input-size", ("(1, 8, 8)", "(8, 8)")),
         (options("--input-size", "1,8.5,8"), "--input-size", ("'1,8.5,8'",)),
         (options("--input-size", "1,nan,8"), "--input-size", ("'1,nan,8'",)),
         (options("--input-size", "1,inf,8"), "--input-size", ("'1,inf,8'",)),

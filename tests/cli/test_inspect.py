@@ -18,7 +18,7 @@ PARAMETERS = CONVOLUTIONS + NORMS + 64 * 10 + 10
 def document(digits: Digits, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     assert run(["inspect", str(digits.model), "--target", "jetson-tx2", "--json"]) == 0
     captured = capsys.readouterr()
-    assert captured.err == ""
+    assert captured.err == "writing ONNX files to know their sizes\n"
     loaded: dict[str, object] = json.loads(captured.out)
     return loaded
 
@@ -27,7 +27,19 @@ def test_parameters_and_macs_are_those_counted_by_hand(document: dict[str, objec
     assert document["parameters"] == PARAMETERS
     # Besides the layers with weights, the cost model counts what additions and pooling do, which is little.
     assert MACS <= document["macs"] <= MACS * 1.02  # type: ignore[operator]  # a number
-    assert (document["form"], document["input_shape"], document["classes"]) == ("pt2", [1, 8, 8], 10)
+    assert document["form"] == "pt2"
+    assert document["inputs"] == [{"name": "x", "shape": [1, 8, 8], "dtype": "float32"}]
+    assert document["outputs"] == [{"name": "logits", "shape": [10], "dtype": "float32"}]
+
+
+def test_sizes_are_those_of_files_and_the_peak_is_that_of_the_widest_layers(document: dict[str, object]) -> None:
+    sizes = document["file_bytes"]
+    assert isinstance(sizes, dict)
+    assert PARAMETERS * 4 < sizes["fp32"] < PARAMETERS * 4 * 1.1
+    assert sizes["int8"] < sizes["fp16"] < 0.6 * sizes["fp32"]
+    # A shortcut of 16 channels of 8 x 8 pixels, and a convolution's input and output beside it.
+    assert document["peak_activations"] == 3 * 16 * 64
+    assert 0.9 < document["prunable_share"] < 1.0  # type: ignore[operator]  # a number
 
 
 def test_groups_cover_what_can_be_pruned_and_say_why_the_rest_cannot(document: dict[str, object]) -> None:
@@ -40,22 +52,29 @@ def test_groups_cover_what_can_be_pruned_and_say_why_the_rest_cannot(document: d
 def test_every_artifact_of_a_target_has_a_cost_with_its_interval(document: dict[str, object]) -> None:
     costs = document["costs"]
     assert isinstance(costs, list)
+    assert all(cost["target"] == "jetson-tx2" for cost in costs)
     assert {(cost["precision"], cost["processor"]) for cost in costs} == {
         ("fp32", "cpu"),
         ("fp16", "gpu"),
         ("int8", "cpu"),
     }
     for cost in costs:
-        latency = cost["latency_us"]
+        latency = cost["cost"]["latency_us"]
         assert latency is None or 0 < latency["low"] <= latency["value"] <= latency["high"]
 
 
 def test_the_text_names_network_groups_and_every_target(digits: Digits, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["inspect", str(digits.model), "--target", "jetson-tx2", "--target", "rpi4"]) == 0
+    assert run(["inspect", str(digits.model), "--target", "jetson-tx2", "--target", "rpi4", "--no-files"]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert lines[0].startswith(f"{digits.model} (pt2): input 1 x 8 x 8, 10 classes, 75 k parameters")
-    for start in ("blocks.2.conv1", "jetson-tx2 gpu fp16", "rpi4 cpu int8"):
+    assert lines[0] == str(digits.model)
+    for start in (
+        "parameters       75 k",
+        "ONNX file        not written",
+        "blocks.2.conv1",
+        "jetson-tx2 gpu fp16",
+        "rpi4 cpu int8",
+    ):
         assert any(line.startswith(start) for line in lines)
     assert captured.err == ""
 

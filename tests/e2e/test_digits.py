@@ -184,7 +184,7 @@ def test_the_student_opens_without_the_user_s_code_and_gives_the_logits_of_the_f
     from edgekd.models.load import load_model
 
     student = load_model(finished.folder / "student" / "student.pt2")
-    assert (student.input_shape, student.classes) == ((1, 8, 8), 10)
+    assert (student.image_shape, student.classes) == ((1, 8, 8), 10)
     x, _ = held_out
     with torch.no_grad():
         ours = student.network(torch.from_numpy(x)).numpy()

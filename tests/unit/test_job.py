@@ -12,7 +12,7 @@ from edgekd.hardware.target import load_target
 from edgekd.inputs import ModelSource
 from edgekd.job import Job, open_run, run_folder, take_over, take_over_student
 from edgekd.recipe import Recipe, recipe_to_toml
-from edgekd.records import Budget, Plan
+from edgekd.records import Budget, Plan, TensorSpec
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_same_model_and_data_may_lie_elsewhere_when_a_run_is_resumed(job: Jo
 def _changed(job: Job, key: str) -> Job:
     changes: dict[str, Any] = {
         "arch": {"source": dataclasses.replace(job.source, arch="package:factory")},
-        "input_shape": {"source": dataclasses.replace(job.source, input_shape=(1, 8, 8))},
+        "inputs": {"source": dataclasses.replace(job.source, inputs=(TensorSpec(name="input", shape=(1, 8, 8)),))},
         "mean": {"source": dataclasses.replace(job.source, mean=(0.5,))},
         "std": {"source": dataclasses.replace(job.source, std=(0.5,))},
         "target": {"target": load_target("rpi4")},
@@ -83,7 +83,7 @@ def _changed(job: Job, key: str) -> Job:
 
 @pytest.mark.parametrize("is_resumed", [False, True], ids=["without --resume", "with --resume"])
 @pytest.mark.parametrize(
-    "key", ["model_sha256", "arch", "input_shape", "mean", "std", "target", "budgets", "recipe", "with_tvm"]
+    "key", ["model_sha256", "arch", "inputs", "mean", "std", "target", "budgets", "recipe", "with_tvm"]
 )
 def test_another_job_is_refused_by_what_differs(job: Job, key: str, *, is_resumed: bool) -> None:
     open_run(job, "digest")

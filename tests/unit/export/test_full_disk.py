@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from networks import INPUT_SHAPE, rebuilt
+from networks import EXAMPLES, INPUTS, rebuilt
 
 from edgekd.errors import ExportError
 from edgekd.export.artifacts import save_student
@@ -56,7 +56,7 @@ def test_an_onnx_file_is_written_whole_or_not_at_all(tmp_path, limit_bytes):
     path.write_bytes(b"old")
     limit_bytes(4096)  # the file has about 25 KB; torch.onnx writes nothing itself
     with pytest.raises(ExportError) as caught:
-        export_onnx(rebuilt("residual"), path, precision="fp32", input_shape=INPUT_SHAPE, metadata={})
+        export_onnx(rebuilt("residual"), path, precision="fp32", inputs=INPUTS, metadata={})
     limit_bytes(2**30)
     _assert_told(caught.value, path)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
@@ -72,7 +72,7 @@ def test_a_student_is_written_file_by_file(tmp_path, limit_bytes, room, name, ke
     network = rebuilt("residual")
     limit_bytes(room)
     with pytest.raises(ExportError) as caught:
-        save_student(network, tmp_path, find_groups(network).full_plan(), INPUT_SHAPE)
+        save_student(network, tmp_path, find_groups(network).full_plan(), EXAMPLES)
     limit_bytes(2**30)
     _assert_told(caught.value, tmp_path / name)
     assert {file.name for file in tmp_path.iterdir()} == kept

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import INPUT_SHAPE, NETWORKS, images, rebuilt
+from networks import EXAMPLES, INPUT_SHAPE, INPUTS, NETWORKS, images, rebuilt
 from torch import fx, nn
 
 from edgekd.errors import ExportError
@@ -41,7 +41,7 @@ def _prepared(network: fx.GraphModule) -> fx.GraphModule:
 def _int8(name: str) -> tuple[fx.GraphModule, bytes]:
     """A calibrated network and its file."""
     prepared = _prepared(rebuilt(name))
-    return prepared, onnx_model(prepared, precision="int8", input_shape=INPUT_SHAPE).SerializeToString()
+    return prepared, onnx_model(prepared, precision="int8", inputs=INPUTS).SerializeToString()
 
 
 def _run(content: bytes, x: torch.Tensor) -> torch.Tensor:
@@ -134,8 +134,8 @@ class _LoudTwice(nn.Module):
 
 
 def test_a_layer_called_twice_has_one_weight_and_a_bias_for_each_range(tmp_path):
-    prepared = _prepared(rebuild(export_program(_LoudTwice(), INPUT_SHAPE)))
-    model = onnx_model(prepared, precision="int8", input_shape=INPUT_SHAPE)
+    prepared = _prepared(rebuild(export_program(_LoudTwice(), EXAMPLES)))
+    model = onnx_model(prepared, precision="int8", inputs=INPUTS)
     content = model.SerializeToString()
     assert float(prepared.quantizer_relu.scale / prepared.quantizer_x.scale) > 5
     assert sum(tuple(tensor.dims) == (3, 3, 3, 3) for tensor in model.graph.initializer) == 1
@@ -182,7 +182,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
         ("again", prepared, "int8"),
     ):
         paths[key] = folder / f"{key}.onnx"
-        export_onnx(source, paths[key], precision=precision, input_shape=INPUT_SHAPE, metadata=METADATA)
+        export_onnx(source, paths[key], precision=precision, inputs=INPUTS, metadata=METADATA)
     return paths
 
 
@@ -254,7 +254,7 @@ def test_the_size_of_a_narrowed_networks_file_is_predicted_within_one_percent(na
 
     def size(network: fx.GraphModule) -> int:
         source = _prepared(network) if precision == "int8" else network
-        return len(onnx_model(source, precision=precision, input_shape=INPUT_SHAPE).SerializeToString())
+        return len(onnx_model(source, precision=precision, inputs=INPUTS).SerializeToString())
 
     whole = size(network)
     model = fit_size(count_operators(network, channels, widths[:1]), whole, precision)
@@ -271,10 +271,10 @@ class _NoOnnxForm(nn.Module):
 
 
 def test_an_operator_without_an_onnx_form_is_refused(tmp_path):
-    network = rebuild(export_program(_NoOnnxForm(), INPUT_SHAPE))
+    network = rebuild(export_program(_NoOnnxForm(), EXAMPLES))
     path = tmp_path / "net.onnx"
     with pytest.raises(ExportError) as caught:
-        export_onnx(network, path, precision="fp32", input_shape=INPUT_SHAPE, metadata={})
+        export_onnx(network, path, precision="fp32", inputs=INPUTS, metadata={})
     assert caught.value.exit_code == 4
     assert caught.value.where == "ONNX fp32"
     assert "issue" in caught.value.hint

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import onnxruntime
 import pytest
-from networks import INPUT_SHAPE, images, rebuilt
+from networks import INPUT_SHAPE, INPUTS, images, rebuilt
 
 from edgekd.errors import ExportError, MissingDependencyError
 from edgekd.export.onnx_backend import export_onnx
@@ -24,7 +24,7 @@ needs_compiler = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def onnx_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("tvm") / "net.onnx"
-    export_onnx(rebuilt("padded"), path, precision="fp32", input_shape=INPUT_SHAPE, metadata={})
+    export_onnx(rebuilt("padded"), path, precision="fp32", inputs=INPUTS, metadata={})
     return path
 
 

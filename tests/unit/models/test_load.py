@@ -19,6 +19,7 @@ from edgekd.models.exported import export_program
 from edgekd.models.load import load_model
 from edgekd.models.quiet import quiet_torch
 from edgekd.models.weights import build_architecture
+from edgekd.records import TensorSpec
 
 ARCH_NUMBERS = itertools.count()
 
@@ -32,7 +33,7 @@ def program_bytes() -> bytes:
 def _saved(module: nn.Module, input_shape: tuple[int, ...] = INPUT_SHAPE) -> bytes:
     buffer = io.BytesIO()
     with quiet_torch():
-        torch.export.save(export_program(module, input_shape), buffer)
+        torch.export.save(export_program(module, (torch.zeros(2, *input_shape),)), buffer)
     return buffer.getvalue()
 
 
@@ -90,7 +91,7 @@ def _written(tmp_path: Path, name: str, content: bytes) -> Path:
 def test_an_exported_program_comes_back_with_its_logits_shape_classes_and_digest(tmp_path, program_bytes):
     path = _written(tmp_path, "net.pt2", program_bytes)
     model = load_model(path)
-    assert (model.form, model.input_shape, model.classes) == ("pt2", INPUT_SHAPE, CLASSES)
+    assert (model.form, model.image_shape, model.classes) == ("pt2", INPUT_SHAPE, CLASSES)
     assert model.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     with torch.no_grad():
         torch.testing.assert_close(model.network(images(4)), build("flattened")(images(4)), rtol=1e-5, atol=1e-5)
@@ -129,7 +130,7 @@ def test_the_input_size_may_come_from_the_card(arch):
     save_file(_small().state_dict(), "weights.safetensors")
     Path("weights.json").write_text(json.dumps({"input": {"shape": [1, *INPUT_SHAPE], "mean": [0.5], "std": [0.25]}}))
     model = load_model(Path("weights.safetensors"), arch=arch(SMALL))
-    assert model.input_shape == INPUT_SHAPE
+    assert model.image_shape == INPUT_SHAPE
     assert (model.card.mean, model.card.std) == ((0.5,), (0.25,))
 
 
@@ -242,17 +243,6 @@ def test_truncated_legacy_weights_are_refused(tmp_path, keep):
     _refused(_written(tmp_path, "old.pt", buffer.getvalue()[:keep]), (ModelError, UnsafeFileError))
 
 
-def test_torchscript_is_named_as_such(tmp_path):
-    # The folder `code/` is what tells it from a state dict.
-    path = tmp_path / "script.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("script/data.pkl", b"\x80\x02.")
-        archive.writestr("script/code/__torch__.py", b"")
-    error = _refused(path)
-    assert error.found == "a TorchScript archive"
-    assert ".pt2" in error.hint
-
-
 def test_nan_weights_are_refused_by_name(tmp_path):
     module = _small()
     with torch.no_grad():
@@ -262,26 +252,52 @@ def test_nan_weights_are_refused_by_name(tmp_path):
     assert "diverged" in error.hint
 
 
-def test_a_network_of_two_inputs_is_refused(tmp_path):
+def test_inputs_and_outputs_are_named_with_shape_and_type(tmp_path):
     class Two(nn.Module):
-        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            return a + b
+        def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"mean": pixels.mean((2, 3)), "next": tokens + 1}
 
     buffer = io.BytesIO()
     with quiet_torch():
-        torch.export.save(torch.export.export(Two(), (images(2), images(2))), buffer)
-    assert _refused(_written(tmp_path, "net.pt2", buffer.getvalue())).found == "2 inputs and 1 outputs"
+        program = export_program(Two(), {"pixels": images(2), "tokens": torch.zeros(2, 7, dtype=torch.int64)})
+        torch.export.save(program, buffer)
+    model = load_model(_written(tmp_path, "net.pt2", buffer.getvalue()))
+    pixels = TensorSpec(name="pixels", shape=INPUT_SHAPE)
+    assert model.inputs == (pixels, TensorSpec(name="tokens", shape=(7,), dtype="int64"))
+    mean = TensorSpec(name="mean", shape=(3,))
+    assert model.outputs == (mean, TensorSpec(name="next", shape=(7,), dtype="int64"))
+    assert [tuple(x.shape) for x in model.network(*model.examples(4))] == [(4, 3), (4, 7)]
+    for what in ("image_shape", "classes"):
+        with pytest.raises(ModelError, match="2"):
+            getattr(model, what)
 
 
-def test_a_network_that_does_not_classify_is_refused(tmp_path):
-    error = _refused(_written(tmp_path, "net.pt2", _saved(nn.Conv2d(3, 4, 3))))
-    assert error.expected == "logits of shape [batch, classes]"
-    assert error.found == "an output of shape [2, 4, 6, 6]"
+def test_a_network_that_does_not_classify_has_no_classes(tmp_path):
+    model = load_model(_written(tmp_path, "net.pt2", _saved(nn.Conv2d(3, 4, 3))))
+    with pytest.raises(ModelError) as caught:
+        model.classes  # noqa: B018  (raises)
+    assert caught.value.expected == "logits of shape [batch, classes]"
+    assert caught.value.found == "1: logits [4, 6, 6]"
 
 
-def test_a_network_for_vectors_is_refused(tmp_path):
-    error = _refused(_written(tmp_path, "net.pt2", _saved(nn.Linear(3, 5), (3,))))
-    assert error.found == "[batch, 3]"
+def test_a_network_for_vectors_has_no_image_shape(tmp_path):
+    model = load_model(_written(tmp_path, "net.pt2", _saved(nn.Linear(3, 5), (3,))))
+    with pytest.raises(ModelError) as caught:
+        model.image_shape  # noqa: B018  (raises)
+    assert caught.value.found.endswith("[3]")
+
+
+def test_a_network_for_one_batch_size_is_refused_with_what_to_do(tmp_path):
+    class Fixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) + torch.zeros(2, 3)
+
+    buffer = io.BytesIO()
+    with quiet_torch():
+        torch.export.save(torch.export.export(Fixed(), (images(2),)), buffer)
+    error = _refused(_written(tmp_path, "net.pt2", buffer.getvalue()))
+    assert error.expected == "a network that takes batches of any size, here of 3"
+    assert "dynamic batch" in error.hint
 
 
 def test_a_wrong_input_size_is_refused_with_the_right_one(tmp_path, program_bytes):
@@ -310,8 +326,8 @@ def test_weights_need_an_input_size(arch):
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [([torch.ones(2)], "a list"), ({"epoch": 3, "state": {"w": torch.ones(2)}}, "a dict"), (torch.ones(3), "a Tensor")],
-    ids=["list", "checkpoint", "tensor"],
+    [([torch.ones(2)], "a list"), ({"epoch": 3, "lr": 0.1}, "a dict of 'epoch', 'lr'"), (torch.ones(3), "a Tensor")],
+    ids=["list", "no weights", "tensor"],
 )
 def test_something_else_than_a_state_dict_is_refused(tmp_path, value, found):
     error = _refused(_written(tmp_path, "weights.pt", _torch_saved(value)), input_shape=INPUT_SHAPE)
@@ -339,7 +355,7 @@ def test_weights_of_another_network_are_refused_with_the_first_differences(arch,
 
 
 def test_of_many_differences_three_are_shown_and_the_others_counted(arch):
-    state = {f"module.{name}": value for name, value in _small().state_dict().items()}
+    state = {f"student_{name}": value for name, value in _small().state_dict().items()}
     save_file(state, "weights.safetensors")
     error = _refused(Path("weights.safetensors"), arch=arch(SMALL), input_shape=INPUT_SHAPE)
     # Convolution and linear layer have 2 tensors each, batch norm 4 and a counter that may be missing.

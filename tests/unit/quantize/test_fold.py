@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import INPUT_SHAPE, NETWORKS, images, rebuilt
+from networks import EXAMPLES, NETWORKS, images, rebuilt
 from torch import nn
 
 from edgekd.models.exported import export_program
@@ -68,7 +68,7 @@ def test_the_folded_weight_and_bias_are_those_of_the_formula():
         norm.bias.copy_(torch.tensor([7.0, 8.0]))
         norm.running_mean.copy_(torch.tensor([1.0, 2.0]))
         norm.running_var.copy_(torch.tensor([3.75, 0.0]))
-    folded = fold_batch_norm(rebuild(export_program(nn.Sequential(conv, norm, nn.Flatten()), INPUT_SHAPE)))
+    folded = fold_batch_norm(rebuild(export_program(nn.Sequential(conv, norm, nn.Flatten()), EXAMPLES)))
     # scale / sqrt(variance + eps) = 4 / 2 and 5 / 0.5; (bias - mean) times that plus shift: 2 * 2 + 7, -2 * 10 + 8.
     layer = folded.get_submodule("0")
     torch.testing.assert_close(layer.weight.flatten(1), torch.tensor([[2.0] * 3, [10.0] * 3]))
@@ -86,7 +86,7 @@ def test_a_convolution_that_others_read_too_is_not_folded_into():
             x = self.conv(x)
             return (x + self.norm(x)).mean((2, 3))
 
-    network = rebuild(export_program(Net(), INPUT_SHAPE))
+    network = rebuild(export_program(Net(), EXAMPLES))
     folded = fold_batch_norm(network)
     assert _norms(folded) == 1
     torch.testing.assert_close(folded(images(2)), network(images(2)))
@@ -102,7 +102,7 @@ def test_a_convolution_called_twice_is_not_folded_into():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.norm(self.conv(F.relu(self.conv(x)))).mean((2, 3))
 
-    network = rebuild(export_program(Net(), INPUT_SHAPE))
+    network = rebuild(export_program(Net(), EXAMPLES))
     folded = fold_batch_norm(network)
     assert _norms(folded) == 1
     torch.testing.assert_close(folded(images(2)), network(images(2)))
@@ -119,7 +119,7 @@ def test_a_batch_norm_called_twice_is_folded_both_times():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.norm(self.second(self.norm(self.first(x)))).mean((2, 3))
 
-    network = rebuild(export_program(Net(), INPUT_SHAPE))
+    network = rebuild(export_program(Net(), EXAMPLES))
     folded = fold_batch_norm(network)
     assert _norms(folded) == 0
     torch.testing.assert_close(folded(images(2)), network(images(2)))
@@ -130,7 +130,7 @@ def test_a_linear_layer_is_folded_too():
     network = nn.Sequential(*layers).eval()
     with torch.no_grad():
         network[2].running_mean.fill_(1.5)
-    folded = fold_batch_norm(rebuild(export_program(network, INPUT_SHAPE)))
+    folded = fold_batch_norm(rebuild(export_program(network, EXAMPLES)))
     assert not any(isinstance(module, nn.BatchNorm1d) for module in folded.modules())
     torch.testing.assert_close(folded(images(2)), network(images(2)))
 

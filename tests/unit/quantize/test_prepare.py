@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import CLASSES, INPUT_SHAPE, NETWORKS, images, rebuilt
+from networks import CLASSES, EXAMPLES, NETWORKS, images, rebuilt
 from torch import fx, nn
 
 from edgekd.models.exported import export_program
@@ -261,7 +261,7 @@ def test_a_prepared_network_trains_with_moving_and_with_frozen_ranges(name):
 
 
 def test_a_network_of_one_layer_has_one_quantizer():
-    network = rebuild(export_program(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), INPUT_SHAPE))
+    network = rebuild(export_program(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), EXAMPLES))
     prepared = prepare(network)
     assert sum(isinstance(module, ActivationQuantizer) for module in prepared.modules()) == 1
 
@@ -275,7 +275,7 @@ def test_a_layer_that_reads_floats_once_is_computed_in_float_both_times():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.twice(torch.roll(self.twice(x), 1, 1)).mean((2, 3)))
 
-    network = rebuild(export_program(Net(), INPUT_SHAPE))
+    network = rebuild(export_program(Net(), EXAMPLES))
     prepared = prepare(network)
     calibrate(prepared, [images(8)])
     assert isinstance(prepared.get_submodule("twice"), nn.Conv2d)

@@ -1,0 +1,70 @@
+"""`edgekd prune`: a model with fewer channels, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekd.cli.options import compute_options, data_option, load_with_images, model_options, show_remarks
+from edgekd.errors import InputError
+from edgekd.quantities import format_count
+
+
+@click.command(epilog="\b\nExample:\n  edgekd prune model.pt2 --ratio 0.5 --multiple 8 --output half/")
+@model_options
+@click.option("--plan", "place", help="plan.json, or front.json#ID, or front.json for its plan of least loss.")
+@click.option("--ratio", type=float, help="Instead of a plan: the share of every group that stays, for instance 0.5.")
+@click.option("--multiple", type=click.IntRange(min=1), default=8, help="With --ratio: widths are multiples of it. [8]")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the pruned model.")
+@data_option("Estimates batch norms anew and measures accuracy.")
+@compute_options
+def prune(
+    place: str | None, ratio: float | None, multiple: int, output: Path, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Prune a network to a plan: `student.pt2`, weights and plan, checked after writing."""
+    import json
+
+    from edgekd.models.evaluate import accuracy
+    from edgekd.prune.groups import find_groups
+    from edgekd.prune.importance import rank_units
+    from edgekd.steps import prune_model, read_plan, uniform_plan
+
+    if (place is None) == (ratio is None):
+        raise InputError("--plan, --ratio", expected="one of them", found="both or none", hint="Leave one out.")
+    plan = read_plan(place) if place is not None else None
+    model, images = load_with_images(options)
+    show_remarks(model.remarks)
+    channels = rank_units(model.network, find_groups(model.network))
+    if plan is None:
+        assert ratio is not None  # one of the two is there
+        plan = uniform_plan(channels, ratio, multiple)
+    recalibration = (images.calibration, images.normalization) if images is not None else None
+    result = prune_model(model, channels, plan, output=output, recalibration=recalibration)
+    document: dict[str, Any] = {
+        "schema_version": 1,
+        "plan": plan.document(),
+        "parameters": list(result.parameters),
+        "macs": list(result.macs),
+        "output": str(output),
+    }
+    if images is not None:
+        metric = accuracy(result.network, images.validation, images.normalization, split="validation")
+        document["accuracy"] = {"value": metric.value, "samples": metric.samples, "split": metric.split}
+    elif not quiet:
+        click.echo("note: batch norms keep the statistics of the whole network; --data estimates them anew", err=True)
+    click.echo(json.dumps(document, indent=2) if as_json else _text(document))
+
+
+def _text(document: dict[str, Any]) -> str:
+    lines = [f"plan {document['plan']['id']}, written to {document['output']}"]
+    for name in ("parameters", "macs"):
+        before, after = document[name]
+        lines.append(f"{name:<11} {format_count(before)} -> {format_count(after)}")
+    if "accuracy" in document:
+        metric = document["accuracy"]
+        lines.append(
+            f"accuracy    {metric['value']:.2%} of {metric['samples']:,} validation images, before any training"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""`edgekd prune` and `edgekd export`, on the digits network and on networks that are no classifiers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from digits import Digits
+from zoo import program
+
+from edgekd.cli.app import run
+from edgekd.models.load import load_model
+from edgekd.models.quiet import quiet_torch
+
+Capture = pytest.CaptureFixture[str]
+
+
+def saved(name: str, folder: Path) -> Path:
+    """A network of the zoo as a `.pt2`."""
+    path = folder / f"{name}.pt2"
+    with quiet_torch():
+        torch.export.save(program(name), path)
+    return path
+
+
+def test_a_ratio_halves_the_network_and_the_result_can_be_pruned_again(
+    digits: Digits, tmp_path: Path, capsys: Capture
+) -> None:
+    arguments = ["prune", str(digits.model), "--ratio", "0.5", "--data", str(digits.data), "--json"]
+    assert run([*arguments, "--output", str(tmp_path / "half")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["parameters"][1] < 0.4 * document["parameters"][0]
+    assert document["macs"][1] < 0.4 * document["macs"][0]
+    assert all(width % 8 == 0 for width in document["plan"]["widths"].values())
+    assert 0 < document["accuracy"]["value"] <= 1
+    assert {path.name for path in (tmp_path / "half").iterdir()} == {"student.pt2", "weights.safetensors", "plan.json"}
+    again = ["prune", str(tmp_path / "half" / "student.pt2"), "--ratio", "0.5", "--output", str(tmp_path / "quarter")]
+    assert run(again) == 0
+    assert "batch norms keep the statistics" in capsys.readouterr().err
+
+
+def test_a_plan_gives_the_same_network_and_one_of_another_network_is_refused(
+    digits: Digits, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["prune", str(digits.model), "--ratio", "0.5", "--output", str(tmp_path / "a"), "-q"]) == 0
+    plan = str(tmp_path / "a" / "plan.json")
+    assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "b"), "-q"]) == 0
+    first, second = (load_model(tmp_path / name / "student.pt2") for name in "ab")
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.equal(first.network(x), second.network(x))
+    capsys.readouterr()
+    other = saved("lenet", tmp_path)
+    assert run(["prune", str(other), "--plan", plan, "--output", str(tmp_path / "c")]) == 2
+    assert "its groups differ" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "one of them"),
+        (["--ratio", "0.5", "--plan", "plan.json"], "one of them"),
+        (["--ratio", "0"], "above 0"),
+        (["--plan", "gone.json"], "gone.json"),
+    ],
+    ids=["neither", "both", "ratio 0", "missing plan"],
+)
+def test_bad_plans_exit_with_2_and_write_nothing(
+    digits: Digits, tmp_path: Path, capsys: Capture, arguments: list[str], told: str
+) -> None:
+    assert run(["prune", str(digits.model), *arguments, "--output", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_front_s_plan_is_chosen_by_its_id(digits: Digits, tmp_path: Path, capsys: Capture) -> None:
+    for name, ratio in (("a", "0.5"), ("b", "0.25")):
+        assert run(["prune", str(digits.model), "--ratio", ratio, "--output", str(tmp_path / name), "-q"]) == 0
+    plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in "ab"]
+    front = tmp_path / "front.json"
+    candidates = [plan | {"objectives": [loss]} for plan, loss in zip(plans, (0.3, 0.7), strict=True)]
+    front.write_text(json.dumps({"candidates": candidates}))
+    capsys.readouterr()
+    for place, wanted in ((str(front), plans[0]), (f"{front}#{plans[1]['id']}", plans[1])):
+        output = str(tmp_path / f"of-{wanted['id']}")
+        assert run(["prune", str(digits.model), "--plan", place, "--output", output, "--json", "-q"]) == 0
+        assert json.loads(capsys.readouterr().out)["plan"] == wanted
+    assert run(["prune", str(digits.model), "--plan", f"{front}#none", "--output", str(tmp_path / "no")]) == 2
+    assert plans[0]["id"] in capsys.readouterr().err
+
+
+def test_export_writes_every_precision_of_the_target_as_a_file_that_runs(
+    digits: Digits, tmp_path: Path, capsys: Capture
+) -> None:
+    arguments = ["export", str(digits.model), "--target", "jetson-tx2", "--output", str(tmp_path / "files"), "--json"]
+    assert run([*arguments, "--data", str(digits.data)]) == 0
+    files = [Path(entry["path"]) for entry in json.loads(capsys.readouterr().out)["files"]]
+    assert {path.suffixes[-2] for path in files} == {".fp32", ".fp16", ".int8"}
+    for path in files:
+        session = onnxruntime.InferenceSession(str(path))
+        assert session.run(None, {session.get_inputs()[0].name: torch.rand(3, 1, 8, 8).numpy()})[0].shape == (3, 10)
+
+
+@pytest.mark.parametrize("name", ["detector", "bert", "unet"])
+def test_networks_of_several_inputs_and_outputs_are_inspected_pruned_and_exported(
+    tmp_path: Path, capsys: Capture, name: str
+) -> None:
+    path = saved(name, tmp_path)
+    assert run(["inspect", str(path), "--no-files", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert run(["prune", str(path), "--ratio", "0.5", "--multiple", "1", "--output", str(tmp_path / "half"), "-q"]) == 0
+    student = tmp_path / "half" / "student.pt2"
+    capsys.readouterr()
+    assert run(["export", str(student), "--target", "rpi4", "--output", str(tmp_path / "files"), "--json", "-q"]) == 0
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    session = onnxruntime.InferenceSession(file["path"])
+    assert len(session.get_inputs()) == len(known["inputs"])
+    assert len(session.get_outputs()) == len(known["outputs"])
