@@ -2,8 +2,7 @@
 
     python benchmarks/slicing.py [--repeats 9]
 
-Prints medians and the ratio and writes `benchmarks/results/slicing.json`. The network is a CIFAR ResNet-56 with
-projection shortcuts, since torch-pruning 1.6.1 breaks the padded ones; random weights, which time does not depend on.
+Prints medians and ratios and writes `benchmarks/results/slicing.json`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from networks import MobileNetV2, ResNet56
 from torch import nn
 
 from edgekd.models.exported import export_program
@@ -32,43 +31,10 @@ from edgekd.records import Plan
 RESULTS = Path(__file__).parent / "results"
 
 
-class Block(nn.Module):
-    """conv-bn-relu-conv-bn with a 1x1 projection where the shape changes."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the block's output."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
-
-
-class ResNet56(nn.Module):
-    """CIFAR ResNet-56, option B."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn = nn.BatchNorm2d(16)
-        blocks = []
-        inputs = 16
-        for outputs, stride in ((16, 1), (32, 2), (64, 2)):
-            for index in range(9):
-                blocks.append(Block(inputs, outputs, stride if index == 0 else 1))
-                inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits."""
-        return self.linear(self.blocks(F.relu(self.bn(self.conv(x)))).mean((2, 3)))
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "CIFAR ResNet-56": (ResNet56, (3, 32, 32)),
+    "MobileNetV2": (MobileNetV2, (3, 96, 96)),
+}
 
 
 def median_ms(function: Callable[[], object], repeats: int) -> tuple[float, float, float]:
@@ -95,33 +61,39 @@ def prune_copy(model: nn.Module, example: torch.Tensor) -> nn.Module:
     return pruned
 
 
+def measure(model: nn.Module, shape: tuple[int, ...], repeats: int) -> dict[str, tuple[float, float, float]]:
+    """Return the times of each way to half the width, in milliseconds."""
+    network = rebuild(export_program(model, (torch.zeros(2, *shape),)))
+    channels = rank_units(network, find_groups(network))
+    plan = Plan(widths=tuple((group.name, max(1, group.units // 2)) for group in channels.prunable))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            "edgekd find groups": median_ms(lambda: find_groups(network), repeats),
+            "edgekd narrow": median_ms(lambda: narrow(network, channels, plan), repeats),
+            "torch-pruning prune a copy": median_ms(lambda: prune_copy(model, torch.zeros(1, *shape)), repeats),
+        }
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
     torch.manual_seed(0)
-    model, example = ResNet56().eval(), torch.zeros(1, 3, 32, 32)
-    network = rebuild(export_program(model, (torch.zeros(2, 3, 32, 32),)))
-    channels = rank_units(network, find_groups(network))
-    plan = Plan(widths=tuple((group.name, group.units // 2) for group in channels.prunable))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        measured = {
-            "edgekd find groups": median_ms(lambda: find_groups(network), repeats),
-            "edgekd narrow": median_ms(lambda: narrow(network, channels, plan), repeats),
-            "torch-pruning prune a copy": median_ms(lambda: prune_copy(model, example), repeats),
-        }
-    ratio = measured["torch-pruning prune a copy"][0] / measured["edgekd narrow"][0]
-    for name, (median, low, high) in measured.items():
-        print(f"{name:<28} median {median:8.1f} ms   ({low:.1f} to {high:.1f}, {repeats} runs)")
-    print(f"torch-pruning / edgekd narrow: {ratio:.0f}")
+    networks = {}
+    for name, (factory, shape) in NETWORKS.items():
+        measured = measure(factory().eval(), shape, repeats)
+        ratio = measured["torch-pruning prune a copy"][0] / measured["edgekd narrow"][0]
+        for way, (median, low, high) in measured.items():
+            print(f"{name:<18}{way:<28} median {median:8.1f} ms   ({low:.1f} to {high:.1f}, {repeats} runs)")
+        print(f"{name:<18}torch-pruning / edgekd narrow: {ratio:.0f}")
+        times = {n: {"median": m, "min": lo, "max": hi} for n, (m, lo, hi) in measured.items()}
+        networks[name] = {"milliseconds": times, "ratio": ratio}
     document = {
-        "network": "CIFAR ResNet-56, projection shortcuts, half width",
         "repeats": repeats,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "milliseconds": {n: {"median": m, "min": lo, "max": hi} for n, (m, lo, hi) in measured.items()},
-        "ratio": ratio,
+        "networks": networks,
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "slicing.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from edgekd.errors import BudgetError, ParityError
 from edgekd.export.artifacts import save_student
 from edgekd.export.tvm_backend import require_tvm
-from edgekd.export.verify import verify
+from edgekd.export.verify import Exported, verify
 from edgekd.inputs import Inputs, load_inputs
 from edgekd.job import Job, provenance, run_folder, take_over, take_over_student
 from edgekd.journal import Journal
@@ -18,7 +18,7 @@ from edgekd.prune.groups import find_groups
 from edgekd.prune.importance import rank_units
 from edgekd.prune.slicing import narrow
 from edgekd.quantities import format_size
-from edgekd.records import Report
+from edgekd.records import ParetoFront, Report
 from edgekd.report.collect import finish_report, judge, remarks
 from edgekd.report.document import write_report
 from edgekd.search.accuracy import recalibrate
@@ -49,21 +49,49 @@ def compress(job: Job, progress: Progress) -> Report:
     return report
 
 
-def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) -> Report:
-    journal = Journal(run.journal, progress)
-    channels = rank_units(inputs.model.network, find_groups(inputs.model.network))
-    stages = Stages(job=job, inputs=inputs, channels=channels, run=run, progress=progress)
+def search(job: Job, progress: Progress) -> ParetoFront:
+    """Run the stages up to the search and return the front, which is also in the run folder.
 
+    The same job given to `compress`, with `is_resumed`, goes on from there.
+
+    Raises:
+        VerdictError: A budget cannot be met.
+        InputError: The model, the data or an option cannot be used.
+    """
+    require_tables(job.target, job.budgets)
+    progress.begin("load")
+    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    with run_folder(job, inputs.dataset.digest) as run:
+        take_over(job, run)
+        journal = Journal(run.journal, progress)
+        return _search(journal, _stages(job, inputs, run, progress))[1]
+
+
+def _stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) -> Stages:
+    channels = rank_units(inputs.model.network, find_groups(inputs.model.network))
+    return Stages(job=job, inputs=inputs, channels=channels, run=run, progress=progress)
+
+
+def _search(journal: Journal, stages: Stages) -> tuple[tuple[Exported, ...], ParetoFront]:
+    """Measure and export the network as it came, which the sizes are predicted from, and search."""
     with journal.stage("load") as outcome:
-        stages.measure(outcome, stages.original, f"{len(channels.prunable)} groups can be narrowed")
+        stages.measure(outcome, stages.original, f"{len(stages.channels.prunable)} groups can be narrowed")
     with journal.stage("original") as outcome:
         exported = stages.export_original()
         outcome.summary = "exported uncompressed"
     with journal.stage("search") as outcome:
         front = stages.search(exported)
-        chosen = choose(front)
-        plan = chosen.plan
         outcome.summary = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
+    return exported, front
+
+
+def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) -> Report:
+    journal = Journal(run.journal, progress)
+    stages = _stages(job, inputs, run, progress)
+    channels = stages.channels
+    exported, front = _search(journal, stages)
+    chosen = choose(front)
+    plan = chosen.plan
     with journal.stage("prune") as outcome:
         take_over_student(job, run, plan)
         student = narrow(stages.original, channels, plan)

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "compress": ("edgekd.cli.compress:compress", "Compress a trained network into verified artifacts."),
         "check": ("edgekd.cli.check:check", "Check artifacts and runs against budgets, for CI."),
         "targets": ("edgekd.cli.targets:targets", "List the devices to compress for, or show one."),
+        "search": ("edgekd.cli.search:search", "Search the widths of a network for a device."),
         "prune": ("edgekd.cli.prune:prune", "Prune a network to a plan, and nothing else."),
         "export": ("edgekd.cli.export:export", "Write a network as the files a device wants."),
         "inspect": ("edgekd.cli.inspect:inspect", "Show a network's groups, size and predicted cost."),

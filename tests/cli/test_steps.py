@@ -119,3 +119,26 @@ def test_networks_of_several_inputs_and_outputs_are_inspected_pruned_and_exporte
     session = onnxruntime.InferenceSession(file["path"])
     assert len(session.get_inputs()) == len(known["inputs"])
     assert len(session.get_outputs()) == len(known["outputs"])
+
+
+@pytest.mark.slow
+def test_a_search_gives_a_front_that_compress_goes_on_from(digits: Digits, tmp_path: Path, capsys: Capture) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("epochs = 0\nevaluations = 12\npopulation = 6\n")
+    run_folder = tmp_path / "run"
+    job = [str(digits.model), "--data", str(digits.data), "--target", "rpi4", "--max-size", "60KB"]
+    job += ["--recipe", str(recipe), "--run", str(run_folder), "-q"]
+    assert run(["search", *job, "--json"]) == 0
+    front = json.loads(capsys.readouterr().out)
+    assert front == json.loads((run_folder / "search" / "front.json").read_text())
+    assert all(candidate["size_bytes"] <= 60_000 for candidate in front["candidates"])
+    assert not (run_folder / "student").exists()
+    losses = (run_folder / "search" / "losses.jsonl").read_text()
+    assert run(["compress", *job, "--resume", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["plan_id"] in {candidate["id"] for candidate in front["candidates"]}
+    assert (run_folder / "search" / "losses.jsonl").read_text() == losses
+    best = min(front["candidates"], key=lambda candidate: candidate["objectives"][0])
+    plan = f"{run_folder / 'search' / 'front.json'}#{best['id']}"
+    assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "built"), "-q"]) == 0
+    assert best["id"] in capsys.readouterr().out

@@ -1,0 +1,129 @@
+"""The options of the commands that run a job, whole or up to the search, and the job they describe."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgekd.cli.options import model_options, model_source
+from edgekd.errors import InputError
+from edgekd.quantities import parse_energy_uj, parse_latency_us, parse_size
+from edgekd.records import Budget, Precision
+
+if TYPE_CHECKING:
+    from edgekd.job import Job
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_PRECISIONS = click.Choice(["int8", "fp16", "fp32"])
+
+
+def job_options(command: _Function) -> _Function:
+    """Add MODEL and the options that every job has: data, target, budgets, search, run folder."""
+    for decorate in (
+        click.option("--cache", type=click.Path(path_type=Path), help="Folder that keeps decoded images."),
+        click.option("--resume", is_flag=True, help="Go on with the run in that folder."),
+        click.option("--run", type=click.Path(path_type=Path), help="Folder for the results. [runs/MODEL-TARGET]"),
+        click.option("--recipe", type=click.Path(path_type=Path), help="TOML file of settings; options win over it."),
+        click.option("--seed", type=int, help="Of everything random. [0]"),
+        click.option("--reuse-parts", help="What of it, comma-separated. [losses,baseline,student]"),
+        click.option(
+            "--reuse",
+            type=click.Path(path_type=Path),
+            help="Take over what this run of the same model, data and recipe measured and trained.",
+        ),
+        click.option(
+            "--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]"
+        ),
+        click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]"),
+        click.option("--size-of", type=_PRECISIONS, help="Which file --max-size is for. [int8]"),
+        click.option("--max-energy", help="Budget for the predicted energy of an inference, for instance 10mJ."),
+        click.option("--max-latency", help="Budget for the predicted latency, for instance 3ms."),
+        click.option("--max-size", help="Budget for the ONNX file that --size-of names, for instance 250KB."),
+        click.option("--target", "target_name", required=True, help="Device; `edgekd targets list` names them."),
+        click.option(
+            "--data", required=True, type=click.Path(path_type=Path), help="Image folder, zip of one, or .npz."
+        ),
+    ):
+        command = decorate(command)
+    return model_options(command)
+
+
+def make_job(options: dict[str, Any]) -> Job:
+    """Return the job that the options describe; those that a command does not have are at their defaults.
+
+    Raises:
+        InputError: An option cannot be used.
+    """
+    from edgekd.hardware.target import load_target
+    from edgekd.job import REUSABLE, Job
+
+    target = load_target(options["target_name"])
+    recipe = _recipe(options)
+    source = model_source(options)
+    return Job(
+        source=source,
+        data=options["data"],
+        target=target,
+        budgets=_budgets(options, recipe.size_of),
+        recipe=recipe,
+        run=options["run"] or Path("runs") / f"{source.path.stem}-{target.name}",
+        with_tvm=_with_tvm(options.get("exports"), options["target_name"]),
+        is_resumed=options["resume"],
+        cache=options["cache"],
+        reuse=options["reuse"],
+        reuse_parts=REUSABLE if options["reuse_parts"] is None else tuple(options["reuse_parts"].split(",")),
+        command=shlex.join(["edgekd", *sys.argv[1:]]),
+    )
+
+
+def _recipe(options: dict[str, Any]) -> Any:
+    from edgekd.recipe import Recipe, read_recipe
+
+    values = read_recipe(options["recipe"]) if options["recipe"] else {}
+    for name in ("epochs", "evaluations", "learning_rate", "holdout", "seed", "size_of", "baseline", "train_precision"):
+        if options.get(name) is not None:
+            values[name] = options[name]
+    if options.get("augment") is not None:
+        values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
+    from edgekd.data.augment import check_augmentations
+
+    recipe = Recipe(**values)
+    check_augmentations(recipe.augmentations)
+    return recipe
+
+
+def _budgets(options: dict[str, Any], size_of: Precision) -> tuple[Budget, ...]:
+    budgets = []
+    if options["max_size"] is not None:
+        limit = parse_size(options["max_size"], "--max-size")
+        budgets.append(Budget(quantity="size_bytes", limit=limit, precision=size_of))
+    if options["max_latency"] is not None:
+        limit_us = parse_latency_us(options["max_latency"], "--max-latency")
+        budgets.append(Budget(quantity="latency_us", limit=limit_us))
+    if options["max_energy"] is not None:
+        limit_uj = parse_energy_uj(options["max_energy"], "--max-energy")
+        budgets.append(Budget(quantity="energy_uj", limit=limit_uj))
+    return tuple(budgets)
+
+
+def _with_tvm(exports: str | None, target_name: str) -> bool:
+    from edgekd.errors import EdgeKDError
+    from edgekd.export.tvm_backend import require_tvm
+    from edgekd.hardware.target import load_target
+
+    if exports is not None:
+        chosen = {name.strip() for name in exports.split(",")}
+        if not chosen <= {"onnx", "tvm"} or "onnx" not in chosen:
+            raise InputError("--export", expected="onnx, or onnx,tvm", found=f"'{exports}'", hint="Choose one.")
+        return "tvm" in chosen
+    try:
+        require_tvm(load_target(target_name).processor("cpu"))
+    except EdgeKDError as error:
+        click.echo(f"note: no TVM library: {error}", err=True)
+        return False
+    return True
