@@ -109,12 +109,19 @@ def _with_modules(
 
 
 def _parameter(value: torch.Tensor, original: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(value.detach().clone(), requires_grad=original.requires_grad)
+    return nn.Parameter(_own(value, original), requires_grad=original.requires_grad)
+
+
+def _own(value: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+    """Copy what was taken whole, which is the original itself; parts are copies already."""
+    value = value.detach()
+    return value.clone() if value.data_ptr() == original.data_ptr() else value
 
 
 def _take(tensor: torch.Tensor, mask: Mask, axis: int = 0) -> torch.Tensor:
+    """Return the kept places along an axis; the tensor itself where all are kept."""
     if mask.all():
-        return tensor.detach().clone()
+        return tensor
     return tensor.detach().index_select(axis, torch.from_numpy(np.flatnonzero(mask)))
 
 
@@ -186,7 +193,7 @@ def _narrow_norm(module: Any, _inputs: Mask, outputs: Mask) -> Any:
             _set(clone, name, _take(value, outputs))
     for name, value in module._buffers.items():
         if value is not None:
-            clone._buffers[name] = _take(value, outputs) if value.dim() else value.clone()
+            clone._buffers[name] = _own(_take(value, outputs), value) if value.dim() else value.clone()
     return clone
 
 
