@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd import __version__
+from edgekd.data import Normalization
 from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError, UnknownNameError
 from edgekd.inputs import Inputs, ModelSource
 from edgekd.recipe import Recipe, recipe_to_toml
@@ -167,20 +168,29 @@ def _copy_missing(*pairs: tuple[Path, Path]) -> None:
 
 def provenance(job: Job, inputs: Inputs) -> tuple[tuple[str, str], ...]:
     """Return what a reader needs to judge the numbers and to make them again."""
-    normalization = inputs.normalization
+    normalization, task = inputs.normalization, inputs.task
+    noun = "samples" if normalization is None else "images"
+    direction = "higher" if task.metric.higher_is_better else "lower"
     entries = [
         ("command", job.command),
         ("edgekd", __version__),
         ("model", f"{job.source.path.name}, SHA-256 {inputs.model.digest}"),
         ("data", f"{inputs.dataset.name}, digest {inputs.dataset.digest}"),
+        ("task", f"{task.name}, measured by {task.metric.name}, {direction} is better"),
         ("splits", inputs.splits.rule),
-        *((f"split {r.name}", f"{r.samples:,} images, digest {r.digest}") for r in inputs.splits.records),
-        ("normalization", f"mean {normalization.mean}, std {normalization.std}"),
+        *((f"split {r.name}", f"{r.samples:,} {noun}, digest {r.digest}") for r in inputs.splits.records),
+        ("normalization", _told(normalization)),
         ("recipe", ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(job.recipe).items())),
         ("machine", f"{platform.machine()}, Python {platform.python_version()}"),
         ("libraries", ", ".join(f"{name} {version}" for name in _LIBRARIES if (version := _version(name)))),
     ]
     return tuple(entries)
+
+
+def _told(normalization: Normalization | None) -> str:
+    if normalization is None:
+        return "none: inputs are passed as the data hold them"
+    return f"mean {normalization.mean}, std {normalization.std}"
 
 
 def _version(name: str) -> str | None:

@@ -116,7 +116,7 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
         outcome.summary = ", ".join(f"{e.artifact.path} {format_size(e.artifact.size_bytes)}" for e in made)
     with journal.stage("verify") as outcome:
         test = inputs.splits.open_test()  # the one place that reads the test split
-        rows = verify(exported, run.root, test, inputs.normalization, progress.update)
+        rows = verify(exported, run.root, test, inputs.normalization, progress.update, inputs.task)
         passed = sum(row.parity is not None and row.parity.passed for row in rows)
         outcome.summary = f"{passed} of {len(rows)} artifacts compute what was trained"
 

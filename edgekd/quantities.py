@@ -14,6 +14,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from edgekd.errors import InputError
+from edgekd.records import Metric
 
 # At most 15 digits before the point: beyond that a float would no longer hold the number that was written.
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?|\.[0-9]{1,15})\s*([A-Za-z\u00b5\u03bc]*)\s*")
@@ -144,9 +145,47 @@ def format_share_difference(after: float, before: float) -> str:
     return f"{_percent(after) - _percent(before):+.2f} points"
 
 
+def format_metric_value(value: float, unit: str) -> str:
+    """Return a metric's value: a share in percent, a number to four significant digits."""
+    return format_share(value) if unit == "share" else f"{_four_digits(value)}"
+
+
+def format_metric_difference(after: float, before: float, unit: str) -> str:
+    """Return the difference of two metric values; of numbers, it is that of what `format_metric_value` prints."""
+    if unit == "share":
+        return format_share_difference(after, before)
+    return f"{_four_digits(after) - _four_digits(before):+f}"
+
+
+def format_standard_error(metric: Metric) -> str:
+    """Return for instance ` ± 1.12` after a share in percent; nothing where the error is not known."""
+    if metric.standard_error is None:
+        return ""
+    error = metric.standard_error
+    return f" ± {100 * error:.2f}" if metric.unit == "share" else f" ± {_significant(error)}"
+
+
+def describe_metric(metric: Metric) -> str:
+    """Return a metric in words, for instance `91.32 % of 300 validation images`."""
+    value = format_metric_value(metric.value, metric.unit)
+    if metric.name == "accuracy":
+        return f"{value} of {metric.samples:,} {metric.split} images"
+    return f"{metric.name} {value} on {metric.samples:,} {metric.split} samples"
+
+
+def metric_title(metric: Metric) -> str:
+    """Return a metric's name for a heading, with its direction where lower is better."""
+    name = metric.name[0].upper() + metric.name[1:]
+    return name if metric.higher_is_better else f"{name} (lower is better)"
+
+
 def format_ratio(part: float, whole: float) -> str | None:
     """Return how many times smaller or larger, for instance `0.25x`; `None` where the whole is zero."""
     return f"{_significant(part / whole)}x" if whole else None
+
+
+def _four_digits(value: float) -> Decimal:
+    return Decimal(f"{Decimal(f'{value:.3e}'):f}")
 
 
 def _percent(share: float) -> Decimal:

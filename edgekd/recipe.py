@@ -26,7 +26,7 @@ class Recipe:
         batch_size: Examples a training step.
         weight_decay: Of weights with more than one dimension.
         temperature: Of the soft targets.
-        soft_weight: Share of the soft-target loss; cross-entropy has the rest.
+        soft_weight: Share of the distance from the teacher in the loss; the task's own loss has the rest.
         ema_decay: Of the moving average of weights that becomes the student.
         clip_norm: Largest norm of the gradient.
         train_precision: Arithmetic of the teacher and of the float epochs; `bf16` is about twice as fast on processors
@@ -39,6 +39,7 @@ class Recipe:
         population: Candidates a generation of NSGA-II.
         baseline: Also train the uncompressed network as long, as the fine-tuned-only baseline.
         size_of: Which ONNX file a size budget is for.
+        task: What loss and metric are, by name; `edgekd.tasks.load_task` knows the names.
     """
 
     seed: int = 0
@@ -61,6 +62,7 @@ class Recipe:
     population: int = 24
     baseline: bool = False
     size_of: Literal["fp32", "fp16", "int8"] = "int8"
+    task: str = "classification"
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():

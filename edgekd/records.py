@@ -179,21 +179,34 @@ class ParetoFront:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A share in [0, 1] (higher is better) with the split and the number of samples it was measured on."""
+    """What a task reports, with the split and the number of samples it was measured on.
+
+    A `share` is in [0, 1], a `number` is anything. Without a standard error, that of an accuracy is the binomial one,
+    and that of any other metric is not known.
+    """
 
     value: float
     samples: int
     split: str
+    name: str = "accuracy"
+    higher_is_better: bool = True
+    unit: Literal["share", "number"] = "share"
+    standard_error: float | None = None
 
-    @property
-    def standard_error(self) -> float:
-        """The binomial standard error of the share."""
-        return math.sqrt(self.value * (1.0 - self.value) / self.samples)
+    def __post_init__(self) -> None:
+        is_binomial = self.name == "accuracy" and 0 <= self.value <= 1 and self.samples > 0
+        if self.standard_error is None and is_binomial:
+            object.__setattr__(self, "standard_error", math.sqrt(self.value * (1.0 - self.value) / self.samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """How an artifact in its runtime agrees with the student it was exported from, on the same inputs."""
+    """How an artifact in its runtime agrees with the student it was exported from, on the same inputs.
+
+    `equal_predictions` is the mean agreement in [0, 1], of which `measure` says what it means for the task;
+    `top1_difference` is the artifact's metric minus the student's, of the unit `metric_unit`; `max_logit_difference`
+    is the largest difference of two output values.
+    """
 
     samples: int
     equal_predictions: float
@@ -201,11 +214,14 @@ class Parity:
     max_logit_difference: float
     passed: bool
     detail: str | None = None
+    measure: str = "predictions equal"
+    metric: str = "accuracy"
+    metric_unit: Literal["share", "number"] = "share"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A file to deploy. `path` is relative to the run folder."""
+    """A file to deploy. `path` is relative to the run folder; `input_shape` is that of the first of its `inputs`."""
 
     path: str
     backend: Literal["onnx", "tvm"]
@@ -219,6 +235,8 @@ class Artifact:
     toolchain: str
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    task: str = "classification"
+    inputs: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,8 +266,8 @@ class Budget:
 class Row:
     """One line of the report's table.
 
-    `accuracy` was measured on the file at `path`, in its runtime; `trained_accuracy` is that of the network in
-    torch it was exported from, on the same images.
+    `accuracy` is the task's metric (it says itself which), measured on the file at `path`, in its runtime;
+    `trained_accuracy` is that of the network in torch it was exported from, on the same samples.
     """
 
     name: str
@@ -268,7 +286,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What one stage did: accuracy on `validation` after it, and what the network then weighs."""
+    """What one stage did: the task's metric on `validation` after it, and what the network then weighs."""
 
     name: str
     summary: str
@@ -292,4 +310,4 @@ class Report:
     findings: tuple[Finding, ...]
     widths: tuple[tuple[str, int, int], ...]
     provenance: tuple[tuple[str, str], ...]
-    schema_version: int = field(default=1)
+    schema_version: int = field(default=2)

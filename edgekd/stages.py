@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from edgekd.data import Images
+from edgekd.data import Samples
 from edgekd.distill.stage import post_training_quantized, train_float, train_quantized
 from edgekd.export.artifacts import Description, export_onnx_artifact, export_tvm_artifact
 from edgekd.export.verify import Exported
 from edgekd.inputs import Inputs
 from edgekd.job import Job
 from edgekd.journal import Outcome
-from edgekd.models.evaluate import accuracy
+from edgekd.models.evaluate import measure
 from edgekd.progress import Progress
 from edgekd.prune.groups import ChannelMap
-from edgekd.quantities import format_share
+from edgekd.quantities import describe_metric
 from edgekd.records import Artifact, Cost, ParetoFront, Plan, Precision
 from edgekd.search.front import front_document
 from edgekd.search.plan_costs import plan_cost
@@ -40,18 +40,18 @@ class Stages:
         return self.inputs.model.network
 
     @property
-    def calibration(self) -> Images:
-        """The training images that re-estimate batch norm and calibrate ranges."""
+    def calibration(self) -> Samples:
+        """The training samples that re-estimate batch norm and calibrate ranges."""
         recipe = self.job.recipe
         return self.inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
 
     def measure(self, outcome: Outcome, network: fx.GraphModule, summary: str) -> None:
-        """Record a network's accuracy on `validation`."""
-        images = self.inputs.splits.validation
-        metric = accuracy(network, images, self.inputs.normalization, split="validation")
+        """Record a network's metric on `validation`."""
+        inputs = self.inputs
+        metric = measure(network, inputs.splits.validation, inputs.normalization, split="validation", task=inputs.task)
         outcome.accuracy = metric
         outcome.parameters = sum(parameter.numel() for parameter in network.parameters())
-        outcome.summary = f"{summary}: {format_share(metric.value)} of {metric.samples:,} validation images"
+        outcome.summary = f"{summary}: {describe_metric(metric)}"
 
     def search(self, exported: tuple[Exported, ...]) -> ParetoFront:
         """Search widths within the budgets and write `search/front.json`."""
@@ -71,7 +71,7 @@ class Stages:
         return front
 
     def distill(self, student: fx.GraphModule) -> fx.GraphModule:
-        """Train the student from the original network's soft targets and the labels."""
+        """Train the student from the original network's outputs and the targets."""
         return train_float(
             student,
             self.original,
@@ -85,7 +85,7 @@ class Stages:
         )
 
     def fine_tune_original(self) -> fx.GraphModule:
-        """Train the uncompressed network on labels, for as many epochs as the student has in all."""
+        """Train the uncompressed network on the targets, for as many epochs as the student has in all."""
         return train_float(
             self.original,
             None,
@@ -171,8 +171,10 @@ class Stages:
         return Description(
             target=self.job.target,
             plan=plan,
-            input_shape=self.inputs.model.image_shape,
+            inputs=self.inputs.artifact_inputs,
             normalization=self.inputs.normalization,
             labels=self.inputs.dataset.classes,
             teacher_digest=self.inputs.model.digest,
+            task=self.inputs.task.name,
+            output=self.inputs.task.output,
         )

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from edgekd.job import Job
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+# What recipe.toml can say too.
+_SETTINGS = (
+    "task",
+    "epochs",
+    "evaluations",
+    "learning_rate",
+    "holdout",
+    "seed",
+    "size_of",
+    "baseline",
+    "train_precision",
+)
 _PRECISIONS = click.Choice(["int8", "fp16", "fp32"])
 
 
@@ -44,6 +56,10 @@ def job_options(command: _Function) -> _Function:
         click.option("--max-energy", help="Budget for the predicted energy of an inference, for instance 10mJ."),
         click.option("--max-latency", help="Budget for the predicted latency, for instance 3ms."),
         click.option("--max-size", help="Budget for the ONNX file that --size-of names, for instance 250KB."),
+        click.option(
+            "--task",
+            help="classification, multi-label, regression, segmentation, embedding, or an installed one. [classification]",
+        ),
         click.option("--target", "target_name", required=True, help="Device; `edgekd targets list` names them."),
         click.option(
             "--data", required=True, type=click.Path(path_type=Path), help="Image folder, zip of one, or .npz."
@@ -85,15 +101,17 @@ def _recipe(options: dict[str, Any]) -> Any:
     from edgekd.recipe import Recipe, read_recipe
 
     values = read_recipe(options["recipe"]) if options["recipe"] else {}
-    for name in ("epochs", "evaluations", "learning_rate", "holdout", "seed", "size_of", "baseline", "train_precision"):
+    for name in _SETTINGS:
         if options.get(name) is not None:
             values[name] = options[name]
     if options.get("augment") is not None:
         values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
     from edgekd.data.augment import check_augmentations
+    from edgekd.tasks import load_task
 
     recipe = Recipe(**values)
     check_augmentations(recipe.augmentations)
+    load_task(recipe.task, "--task" if options["task"] is not None else f"{options['recipe']}, task")
     return recipe
 
 

@@ -1,4 +1,4 @@
-"""Data sets in `.npz` files: arrays of images and of class indices, read without unpickling anything.
+"""Data sets in `.npz` files: arrays of inputs and of targets, read without unpickling anything.
 
 Unlike `numpy.load`, it compares the headers with what the members hold before it allocates an array.
 """
@@ -8,67 +8,110 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
 from edgekd.data.archive import READ_ERRORS, open_archive
 from edgekd.data.decode import MAX_TENSOR_BYTES, InputSize, Pixels, fit
-from edgekd.data.images import PART_NAMES, Images
+from edgekd.data.images import PART_NAMES, Images, Samples, Tensors
 from edgekd.data.layout import quoted
+from edgekd.data.tensors import read_inputs, takes_image
 from edgekd.errors import DataError
-
-_Array = npt.NDArray[Any]
+from edgekd.records import TensorSpec
+from edgekd.tasks import Array, Task, describe_array, refuse
 
 _SUFFIXES = {"train": "_train", "validation": "_val", "test": "_test"}
 _CHANNELS = (1, 3)
 _REPACK = "Save the arrays again with numpy.savez."
 
 
-def load_arrays(path: Path, input_size: InputSize | None) -> tuple[tuple[str, ...], dict[str, Images]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """The names of a part's arrays: `x` by the input they are for (`''` if they name none), and `y`."""
+
+    x: Mapping[str, str]
+    y: str | None
+
+
+def load_arrays(
+    path: Path, input_size: InputSize | None, task: Task, inputs: tuple[TensorSpec, ...]
+) -> tuple[tuple[str, ...], dict[str, Samples]]:
     """Return the class names, which are the class indices as text, and the parts of an `.npz` file.
 
     The file holds `x` and `y`, or `x_train`, `y_train` and perhaps the same for `val` and `test`. `x` is
-    uint8 `[samples, height, width]`, with one or three channels last or second if there is a fourth axis; `y`
-    is integer `[samples]` and uses every index from 0 up.
+    uint8 `[samples, height, width]`, with one or three channels last or second if there is a fourth axis. For a
+    network that takes no image, or several inputs, `x` is what it takes, and several are named: `x_train.NAME`.
+    `y` is what the task reads; a task whose targets are the teacher's outputs needs none.
 
     Raises:
         DataError: The arrays are others than these, or do not fit together.
     """
     arrays = _read_members(path)
-    names = _part_arrays(path, arrays)
-    labels = {part: _labels(path, y_name, arrays[y_name]) for part, (_, y_name) in names.items()}
-    classes = int(labels["train"].max()) + 1
-    parts: dict[str, Images] = {}
-    for part, (x_name, y_name) in names.items():
-        x = _pixels(path, x_name, arrays[x_name], input_size)
-        if len(x) != len(labels[part]):
-            _refuse(
-                f"{path}: {y_name}",
-                expected=f"one label for each of the {len(x):,} images in '{x_name}'",
-                found=f"{len(labels[part]):,}",
-                hint=_REPACK,
-            )
-        _require_all_classes(f"{path}: {y_name}", labels[part], classes)
-        first = parts.get("train")
-        if first is not None and x.shape[1:] != first.x.shape[1:]:
-            _refuse(
-                f"{path}: {x_name}",
-                expected=f"images of [channels, height, width] = {list(first.x.shape[1:])} as in training",
-                found=f"{list(x.shape[1:])}",
-                hint="Give the input size of the network, and all are scaled to it.",
-            )
-        ids = tuple(f"{part}/{index:08d}" for index in range(len(x)))
-        parts[part] = Images(x=torch.from_numpy(x), y=torch.from_numpy(labels[part]), ids=ids)
+    names = _part_arrays(path, arrays, needs_targets=task.source != "teacher")
+    train: torch.Tensor | None = None
+    targets: dict[str, torch.Tensor] = {}
+    for part, found in names.items():
+        if found.y is not None:
+            targets[part] = task.read_targets(f"{path}: {found.y}", arrays[found.y], train)
+            train = targets.get("train")
+    if targets and set(targets) != set(names):
+        refuse(str(path), expected="a 'y' in every part, or in none", found=quoted(sorted(arrays)), hint=_REPACK)
+    parts: dict[str, Samples] = {}
+    for part, found in names.items():
+        parts[part] = _samples(path, part, found, arrays, input_size, inputs, targets.get(part))
+        _require_same_size(path, next(iter(found.x.values())), parts)
+    classes = int(train.max()) + 1 if task.source == "classes" and train is not None else 0
     return tuple(str(index) for index in range(classes)), parts
 
 
-def _read_members(path: Path) -> dict[str, _Array]:
-    arrays: dict[str, _Array] = {}
+def _samples(
+    path: Path,
+    part: str,
+    names: _Names,
+    arrays: Mapping[str, Array],
+    input_size: InputSize | None,
+    inputs: tuple[TensorSpec, ...],
+    y: torch.Tensor | None,
+) -> Samples:
+    is_image = set(names.x) == {""} and (not inputs or takes_image(inputs))
+    x_name = next(iter(names.x.values()))
+    x: torch.Tensor | tuple[torch.Tensor, ...]
+    if is_image:
+        x = torch.from_numpy(_pixels(path, x_name, arrays[x_name], input_size))
+        count = len(x)
+    else:
+        x = read_inputs(path, {key: (name, arrays[name]) for key, name in names.x.items()}, inputs)
+        count = len(x[0])
+    if y is not None and count != len(y):
+        refuse(
+            f"{path}: {names.y}",
+            expected=f"one label for each of the {count:,} {'images' if is_image else 'samples'} in '{x_name}'",
+            found=f"{len(y):,}",
+            hint=_REPACK,
+        )
+    ids = tuple(f"{part}/{index:08d}" for index in range(count))
+    y = torch.zeros(count, 0) if y is None else y
+    return Tensors(x=x, y=y, ids=ids) if isinstance(x, tuple) else Images(x=x, y=y, ids=ids)
+
+
+def _require_same_size(path: Path, x_name: str, parts: Mapping[str, Samples]) -> None:
+    first, last = parts["train"], list(parts.values())[-1]
+    if isinstance(first, Images) and isinstance(last, Images) and last.x.shape[1:] != first.x.shape[1:]:
+        refuse(
+            f"{path}: {x_name}",
+            expected=f"images of [channels, height, width] = {list(first.x.shape[1:])} as in training",
+            found=f"{list(last.x.shape[1:])}",
+            hint="Give the input size of the network, and all are scaled to it.",
+        )
+
+
+def _read_members(path: Path) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
     with open_archive(path, max_member_bytes=MAX_TENSOR_BYTES) as archive:
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
@@ -80,14 +123,14 @@ def _read_members(path: Path) -> dict[str, _Array]:
     return arrays
 
 
-def _read_array(where: str, stream: IO[bytes], info: zipfile.ZipInfo) -> _Array:
+def _read_array(where: str, stream: IO[bytes], info: zipfile.ZipInfo) -> Array:
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"format version {version}, which plain arrays do not need")
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(stream)
     if dtype.hasobject:
-        _refuse(
+        refuse(
             where,
             expected="an array of numbers",
             found="an array of pickled Python objects, which can run code when it is read",
@@ -98,70 +141,48 @@ def _read_array(where: str, stream: IO[bytes], info: zipfile.ZipInfo) -> _Array:
     if announced != held:
         raise ValueError(f"a header that announces {announced:,} bytes before {held:,}")
     stream.seek(0)
-    array: _Array = np.lib.format.read_array(stream, allow_pickle=False)
+    array: Array = np.lib.format.read_array(stream, allow_pickle=False)
     return array
 
 
-def _part_arrays(path: Path, arrays: Mapping[str, _Array]) -> dict[str, tuple[str, str]]:
-    """Return for each part the names of its images and labels."""
-    if set(arrays) == {"x", "y"}:
-        return {"train": ("x", "y")}
-    names = {part: (f"x{suffix}", f"y{suffix}") for part, suffix in _SUFFIXES.items()}
-    found = {part: names[part] for part in PART_NAMES if set(names[part]) & set(arrays)}
-    used = {name for pair in found.values() for name in pair}
-    if used != set(arrays) or "train" not in found:
-        _refuse(
+def _part_arrays(path: Path, arrays: Mapping[str, Array], *, needs_targets: bool) -> dict[str, _Names]:
+    """Return for each part the names of its inputs and targets."""
+    is_whole = all(name.partition(".")[0] in ("x", "y") for name in arrays)
+    found: dict[str, _Names] = {}
+    for part, suffix in {"train": ""}.items() if is_whole else _SUFFIXES.items():
+        x = {name.partition(".")[2]: name for name in arrays if name.partition(".")[0] == f"x{suffix}"}
+        y = f"y{suffix}" if f"y{suffix}" in arrays else None
+        if x or y:
+            found[part] = _Names(x=x, y=y)
+    used = {name for names in found.values() for name in (*names.x.values(), names.y) if name}
+    is_complete = all(names.x and (names.y or not needs_targets) for names in found.values())
+    if used != set(arrays) or "train" not in found or not is_complete:
+        y, y_train = ("'y'", "'y_train'") if needs_targets else ("perhaps 'y'", "perhaps 'y_train'")
+        refuse(
             str(path),
-            expected="arrays 'x' and 'y', or 'x_train', 'y_train' and perhaps the same for 'val' and 'test'",
+            expected=f"arrays 'x' and {y}, or 'x_train', {y_train} and perhaps the same for 'val' and 'test'",
             found=quoted(sorted(arrays), limit=8) or "none",
             hint="Rename the arrays, or leave out what is something else.",
         )
-    return found
+    return {part: found[part] for part in PART_NAMES if part in found}
 
 
-def _labels(path: Path, name: str, y: _Array) -> npt.NDArray[np.int64]:
-    if y.ndim != 1 or y.dtype.kind not in "iu" or len(y) == 0:
-        hint = "Save y.reshape(-1)." if y.ndim == 2 and y.shape[1] == 1 else "Save y.astype(numpy.int64)."
-        _refuse(f"{path}: {name}", expected="integer labels [samples]", found=_describe(y), hint=hint)
-    if y.min() < 0 or y.max() >= len(y):
-        _refuse(
-            f"{path}: {name}",
-            expected="class indices from 0 up without gaps",
-            found=f"{y.min()} to {y.max()} on {len(y):,} samples",
-            hint="Number the classes with numpy.unique(y, return_inverse=True).",
-        )
-    return y.astype(np.int64)
-
-
-def _require_all_classes(where: str, y: npt.NDArray[np.int64], classes: int) -> None:
-    counts = np.bincount(y, minlength=classes)
-    missing = np.flatnonzero(counts == 0).tolist()
-    if len(counts) > classes or missing or classes < 2:
-        told = f"{quoted(map(str, missing))} missing" if missing else f"labels from 0 to {len(counts) - 1}"
-        _refuse(
-            where,
-            expected=f"every class index from 0 to {max(classes - 1, 1)}, as in training, and no other",
-            found=told,
-            hint="Number the classes with numpy.unique(y, return_inverse=True), the same in every part.",
-        )
-
-
-def _pixels(path: Path, name: str, x: _Array, input_size: InputSize | None) -> Pixels:
+def _pixels(path: Path, name: str, x: Array, input_size: InputSize | None) -> Pixels:
     where = f"{path}: {name}"
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or 0 in x.shape:
-        _refuse(
+        refuse(
             where,
             expected="uint8 images [samples, height, width(, channels)]",
-            found=_describe(x),
+            found=describe_array(x),
             hint=_remedy(x),
         )
     last = x.ndim == 4 and x.shape[3] in _CHANNELS
     second = x.ndim == 4 and x.shape[1] in _CHANNELS
     if x.ndim == 4 and last == second:
-        _refuse(
+        refuse(
             where,
             expected="an axis of 1 or 3 channels, last or second",
-            found=f"{_describe(x)}, which has {'two such axes' if last else 'none'}",
+            found=f"{describe_array(x)}, which has {'two such axes' if last else 'none'}",
             hint="Drop the alpha channel, or save x of shape [samples, height, width] for grayscale images.",
         )
     x = x[..., None] if x.ndim == 3 else x
@@ -176,22 +197,9 @@ def _pixels(path: Path, name: str, x: _Array, input_size: InputSize | None) -> P
     return scaled
 
 
-def _remedy(x: _Array) -> str:
+def _remedy(x: Array) -> str:
     if x.dtype.kind == "f" and np.isnan(x).any():
         return "Remove the images that hold NaN, scale the others to 0..255 and save .astype(numpy.uint8)."
     if x.dtype.kind == "f" and x.size and x.min() >= 0 and x.max() <= 1:
         return "Save (x * 255).round().astype(numpy.uint8)."
     return "Scale x to 0..255 and save .astype(numpy.uint8), with the samples as first axis."
-
-
-def _describe(array: _Array) -> str:
-    text = f"{array.dtype} {list(array.shape)}"
-    if array.dtype.kind not in "iuf" or array.size == 0:
-        return text
-    if np.isnan(array).any():
-        return f"{text} with NaN"
-    return f"{text} with values from {array.min():.6g} to {array.max():.6g}"
-
-
-def _refuse(where: str, *, expected: str, found: str, hint: str) -> NoReturn:
-    raise DataError(where, expected=expected, found=found, hint=hint)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from edgekd.data.augment import augment, check_augmentations
-from edgekd.data.images import Images, chunks
+from edgekd.data.images import Images, Samples, chunks
 from edgekd.errors import DataError
+
+Batch = Tensor | tuple[Tensor, ...]
 
 _STATISTICS_SAMPLES = 2048
 
@@ -37,6 +39,22 @@ def normalize(x: Tensor, normalization: Normalization) -> Tensor:
     mean = torch.tensor(normalization.mean, device=x.device)[:, None, None]
     std = torch.tensor(normalization.std, device=x.device)[:, None, None]
     return x.to(torch.float32).div_(255.0).sub_(mean).div_(std)
+
+
+def network_inputs(x: Batch, normalization: Normalization | None) -> tuple[Tensor, ...]:
+    """Return what a network takes: images normalized, other inputs as they are."""
+    if isinstance(x, tuple):
+        return x
+    if normalization is None:
+        raise ValueError("images need a normalization")
+    return (normalize(x, normalization),)
+
+
+def channels_last(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the inputs with images in the memory format that convolutions are fastest in."""
+    return tuple(
+        x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and x.is_floating_point() else x for x in inputs
+    )
 
 
 def estimate_normalization(images: Images) -> Normalization:
@@ -70,20 +88,20 @@ def estimate_normalization(images: Images) -> Normalization:
 
 
 def batches(
-    images: Images,
+    images: Samples,
     batch_size: int,
     *,
     generator: torch.Generator | None = None,
     augmentations: tuple[str, ...] = (),
     drop_last: bool = False,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield uint8 images, labels and the positions of the samples in `images`, for one pass over them.
+) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+    """Yield uint8 images (or the inputs as they are), targets and the positions in `images`, for one pass over them.
 
     Args:
         images: What to pass over.
         batch_size: Samples a batch.
         generator: Shuffles and augments; without it the samples come in their order.
-        augmentations: Names from `AUGMENTATIONS`.
+        augmentations: Names from `AUGMENTATIONS`; masks move with their images, and inputs that are no images stay.
         drop_last: Leave out the last batch if it is smaller.
 
     Raises:
@@ -98,19 +116,31 @@ def batches(
 
 
 def _batches(
-    images: Images,
+    images: Samples,
     batch_size: int,
     generator: torch.Generator | None,
     augmentations: tuple[str, ...],
     *,
     drop_last: bool,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+) -> Iterator[tuple[Batch, Tensor, Tensor]]:
     order = torch.arange(len(images)) if generator is None else torch.randperm(len(images), generator=generator)
     for block in chunks(len(images), batch_size):
         index = order[block]
         if drop_last and len(index) < batch_size:
             return
-        x = images.x[index]
-        if generator is not None:
-            x = augment(x, augmentations, generator)
-        yield x, images.y[index], index
+        x, y = images.inputs_at(index), images.y[index]
+        if generator is not None and isinstance(x, Tensor):
+            x, y = _augmented(x, y, augmentations, generator)
+        yield x, y, index
+
+
+def _augmented(
+    x: Tensor, y: Tensor, augmentations: tuple[str, ...], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Change images and, with them, the masks `[batch, height, width]` of their size."""
+    if y.ndim != 3 or y.dtype != torch.int64 or y.shape[1:] != x.shape[2:]:
+        return augment(x, augmentations, generator), y
+    # The mask is one more channel. What moves in from outside is 0, so that masks are shifted by one and 255, which
+    # is what is ignored, is 0 on the way.
+    both = augment(torch.cat((x, ((y + 1) % 256).to(torch.uint8)[:, None]), 1), augmentations, generator)
+    return both[:, :-1].contiguous(), (both[:, -1].to(torch.int64) - 1) % 256

@@ -84,6 +84,8 @@ def write_cache(path: Path, dataset: Dataset) -> None:
         _ABOUT: torch.from_numpy(np.frombuffer(json.dumps(about).encode(), dtype=np.uint8).copy())
     }
     for part, images in dataset.parts.items():
+        if not isinstance(images, Images):
+            raise TypeError("only decoded images are kept")  # a programmer's mistake
         # Parts may be views of one tensor, which safetensors refuses as shared memory.
         tensors[f"{part}.x"] = images.x.clone()
         tensors[f"{part}.y"] = images.y.clone()

@@ -15,9 +15,11 @@ from edgekd.data.archive import damaged, file_kind
 from edgekd.data.arrays import load_arrays
 from edgekd.data.cache import cache_key, cache_path, read_cache, write_cache
 from edgekd.data.decode import InputSize, OnProgress, decode
-from edgekd.data.images import Dataset, Images, content_digest
+from edgekd.data.images import Dataset, Images, Samples, content_digest
 from edgekd.data.layout import Layout, find_samples
 from edgekd.errors import DataError
+from edgekd.records import TensorSpec
+from edgekd.tasks import CLASSIFICATION, Task
 
 
 def load_dataset(
@@ -26,6 +28,8 @@ def load_dataset(
     input_size: InputSize | None = None,
     cache_dir: Path | None = None,
     on_progress: OnProgress | None = None,
+    task: Task = CLASSIFICATION,
+    inputs: tuple[TensorSpec, ...] = (),
 ) -> Dataset:
     """Return a data set with all its images decoded in memory.
 
@@ -36,6 +40,9 @@ def load_dataset(
             and have to be of one size.
         cache_dir: Where to keep decoded images for the next time; by default they are not kept.
         on_progress: Called with the number of images decoded and the number of all.
+        task: Reads the targets. Folders hold classes, which other tasks cannot use; a task whose targets are the
+            teacher's outputs ignores them.
+        inputs: What the network takes, if it is more or something else than one image.
 
     Raises:
         DataError: There is nothing usable at `path`; the message says what and where.
@@ -61,8 +68,15 @@ def load_dataset(
             hint="Convert it to a folder with one subfolder of images for each class.",
         )
     if kind == "arrays":
-        classes, parts = load_arrays(path, input_size)
+        classes, parts = load_arrays(path, input_size, task, inputs)
         return Dataset(name=name, classes=classes, parts=parts, digest=content_digest(classes, parts))
+    if task.source == "values" or (inputs and input_size is None):
+        raise DataError(
+            str(path),
+            expected=f"an .npz file, with what the network takes as x and the {task.name} targets as y",
+            found=f"a {kind}, which can only hold images in class folders",
+            hint="Save the arrays with numpy.savez: docs/tasks.md.",
+        )
     with ExitStack() as stack:
         layout = find_samples(path, stack)
         kept = None if cache_dir is None else cache_path(cache_dir, cache_key(layout, input_size))
@@ -73,16 +87,23 @@ def load_dataset(
             dataset = Dataset(name=name, classes=layout.classes, parts=parts, digest=digest)
             if kept is not None:
                 write_cache(kept, dataset)
-    return dataset
+    return dataset if task.source == "classes" else _without_classes(dataset)
+
+
+def _without_classes(dataset: Dataset) -> Dataset:
+    parts: dict[str, Samples] = {
+        name: samples.with_targets(torch.zeros(len(samples), 0)) for name, samples in dataset.parts.items()
+    }
+    return Dataset(name=dataset.name, classes=(), parts=parts, digest=dataset.digest)
 
 
 def _decode_parts(
     where: str, layout: Layout, input_size: InputSize | None, on_progress: OnProgress | None
-) -> dict[str, Images]:
+) -> dict[str, Samples]:
     # All parts at once, so that they agree in size and channels.
     samples = [sample for part in layout.parts.values() for sample in part]
     x: Tensor = decode(where, samples, input_size, on_progress)
-    parts: dict[str, Images] = {}
+    parts: dict[str, Samples] = {}
     start = 0
     for part, part_samples in layout.parts.items():
         labels = torch.tensor([sample.label for sample in part_samples], dtype=torch.int64)

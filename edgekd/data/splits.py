@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from edgekd.data.images import Dataset, Images
+from edgekd.data.images import Dataset, Samples
 from edgekd.errors import DataError
 
 Holdout = Literal["train", "test"]
@@ -42,11 +42,11 @@ class SealedImages:
     hide the test part of the `Dataset` the splits were made from.
     """
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Samples) -> None:
         self._images = images
         self._is_open = False
 
-    def open(self) -> Images:
+    def open(self) -> Samples:
         """Return the images.
 
         Raises:
@@ -62,15 +62,15 @@ class SealedImages:
 class Splits:
     """Four disjoint sets of samples, and the rule they were made by, in words a report can print."""
 
-    train: Images
-    search: Images
-    validation: Images
+    train: Samples
+    search: Samples
+    validation: Samples
     sealed_test: SealedImages
     seed: int
     rule: str
     records: tuple[SplitRecord, ...]
 
-    def open_test(self) -> Images:
+    def open_test(self) -> Samples:
         """Return the test split; `RuntimeError` at the second call (see `SealedImages`)."""
         return self.sealed_test.open()
 
@@ -83,10 +83,11 @@ def make_splits(
     search_samples: int | None = None,
     validation_samples: int | None = None,
 ) -> Splits:
-    """Return stratified, seeded splits; equal arguments give equal splits.
+    """Return seeded splits, stratified where there are classes; equal arguments give equal splits.
 
-    Every split gets each class in proportion, and at least once. A data set without a test part has 15 % of
-    its samples cut off as one. If it has a validation part, that is the validation split.
+    Every split gets each class in proportion, and at least once; without classes, samples are drawn at random. A
+    data set without a test part has 15 % of its samples cut off as one. If it has a validation part, that is the
+    validation split.
 
     Args:
         dataset: What to divide.
@@ -113,7 +114,7 @@ def make_splits(
     if own_validation is not None:
         sets["validation"] = own_validation
         if validation_samples is not None:
-            pool = _pool(dataset.name, own_validation)
+            pool = _pool(dataset, own_validation)
             sets["validation"], _ = pool.take_last("validation", validation_samples, generator)
     records = tuple(
         SplitRecord(name=name, samples=len(sets[name]), digest=ids_digest(sets[name].ids))
@@ -137,43 +138,50 @@ def ids_digest(ids: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Pool:
-    """The samples of a part that no split has taken yet; `left` are their positions in `images`."""
+    """The samples of a part that no split has taken yet; `left` are their positions in `images`.
+
+    `strata` are class indices, or one and the same for every sample where there are no classes.
+    """
 
     name: str
-    images: Images
+    images: Samples
+    strata: Tensor
     left: Tensor
 
-    def take(self, split: str, samples: int, generator: torch.Generator) -> tuple[Images, _Pool]:
+    def take(self, split: str, samples: int, generator: torch.Generator) -> tuple[Samples, _Pool]:
         """Return a split, and a pool of the rest, which has every class still."""
         taken, rest = self.take_last(split, samples, generator)
-        labels = self.images.y[self.left]
+        labels = self.strata[self.left]
         counts = torch.bincount(labels)
-        remaining = torch.bincount(self.images.y[rest.left], minlength=len(counts))
+        remaining = torch.bincount(self.strata[rest.left], minlength=len(counts))
         if bool(((counts > 0) & (remaining == 0)).any()):
             wanted = f"more than {samples:,} samples, with one of each class left over"
             rarest = int(counts[counts > 0].min())
             raise _too_few(self.name, split, wanted, f"{len(labels):,}, {rarest:,} of them in the rarest class")
         return taken, rest
 
-    def take_last(self, split: str, samples: int, generator: torch.Generator) -> tuple[Images, _Pool]:
+    def take_last(self, split: str, samples: int, generator: torch.Generator) -> tuple[Samples, _Pool]:
         """Return a split, and a pool of the rest, which may be empty."""
-        labels = self.images.y[self.left]
+        labels = self.strata[self.left]
         classes = len(set(labels.tolist()))
         if not classes <= samples <= len(labels):
             wanted = f"{classes:,} samples (one of each class) to {len(labels):,} (all there are)"
             raise _too_few(self.name, split, wanted, f"{samples:,}")
         order = stratified_order(labels, generator)
-        rest = _Pool(name=self.name, images=self.images, left=self.left[order[samples:]].sort().values)
+        rest = _Pool(
+            name=self.name, images=self.images, strata=self.strata, left=self.left[order[samples:]].sort().values
+        )
         return self.images.select(self.left[order[:samples]].sort().values), rest
 
-    def all_left(self) -> Images:
+    def all_left(self) -> Samples:
         """Return what nobody took."""
         is_whole = len(self.left) == len(self.images)
         return self.images if is_whole else self.images.select(self.left)
 
 
-def _pool(name: str, images: Images) -> _Pool:
-    return _Pool(name=name, images=images, left=torch.arange(len(images)))
+def _pool(dataset: Dataset, images: Samples) -> _Pool:
+    strata = images.y if dataset.classes else torch.zeros(len(images), dtype=torch.int64)
+    return _Pool(name=dataset.name, images=images, strata=strata, left=torch.arange(len(images)))
 
 
 def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -194,9 +202,9 @@ def stratified_order(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 def _hold_out_of_train(
     dataset: Dataset, search_samples: int | None, validation_samples: int | None, generator: torch.Generator
-) -> dict[str, Images]:
-    pool = _pool(dataset.name, dataset.parts["train"])
-    classes = len(dataset.classes)
+) -> dict[str, Samples]:
+    pool = _pool(dataset, dataset.parts["train"])
+    classes = max(1, len(dataset.classes))
     sets = {}
     if "test" in dataset.parts:
         sets["test"] = dataset.parts["test"]
@@ -215,7 +223,7 @@ def _hold_out_of_train(
 
 def _hold_out_of_test(
     dataset: Dataset, search_samples: int | None, validation_samples: int | None, generator: torch.Generator
-) -> dict[str, Images]:
+) -> dict[str, Samples]:
     if "test" not in dataset.parts:
         raise DataError(
             dataset.name,
@@ -223,10 +231,10 @@ def _hold_out_of_test(
             found="none",
             hint="Add one that the teacher has not seen, or hold out of the training part.",
         )
-    whole = _pool(dataset.name, dataset.parts["test"])
+    whole = _pool(dataset, dataset.parts["test"])
     held_out, whole = whole.take("search and validation", len(whole.left) // 2, generator)
     sets = {"train": dataset.parts["train"], "test": whole.all_left()}
-    pool = _pool(dataset.name, held_out)
+    pool = _pool(dataset, held_out)
     samples = _or(search_samples, min(len(held_out) // 2, MAX_SEARCH_SAMPLES))
     if "validation" in dataset.parts:
         sets["search"], _ = pool.take_last("search", samples, generator)
@@ -252,7 +260,8 @@ def _rule(dataset: Dataset, holdout: Holdout, seed: int, records: tuple[SplitRec
     if "validation" in dataset.parts:
         source += ", validation from the validation part"
     sizes = ", ".join(f"{record.name} {record.samples:,}" for record in records)
-    return f"{source}; stratified by class, seed {seed}: {sizes}"
+    how = "stratified by class" if dataset.classes else "drawn at random"
+    return f"{source}; {how}, seed {seed}: {sizes}"
 
 
 def _too_few(name: str, split: str, expected: str, found: str) -> DataError:

@@ -8,10 +8,11 @@ from typing import Literal
 
 from torch import fx, nn
 
-from edgekd.data import Images, batches, normalize
+from edgekd.data import Samples, batches, network_inputs
 from edgekd.distill.train import EpochCallback, EpochRecord, Phase, train
 from edgekd.events import EventLog
 from edgekd.inputs import Inputs
+from edgekd.quantities import format_metric_value
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.recipe import Recipe
 
@@ -30,7 +31,7 @@ def train_float(
     logs: Path,
     on_progress: Callable[[int, int, str], None],
 ) -> fx.GraphModule:
-    """Train in float, from soft targets where a teacher is given and from labels alone where none is."""
+    """Train in float, from the teacher's outputs where one is given and from targets alone where none is."""
     phase = _phase(recipe, name, epochs, recipe.learning_rate, recipe.train_precision)
     return _train(network, teacher, inputs, phase, checkpoint, logs, on_progress)
 
@@ -41,7 +42,7 @@ def train_quantized(
     inputs: Inputs,
     recipe: Recipe,
     *,
-    calibration: Images,
+    calibration: Samples,
     checkpoint: Path,
     logs: Path,
     on_progress: Callable[[int, int, str], None],
@@ -53,10 +54,11 @@ def train_quantized(
     return _train(prepared, teacher, inputs, phase, checkpoint, logs, on_progress)
 
 
-def post_training_quantized(network: fx.GraphModule, inputs: Inputs, calibration: Images) -> fx.GraphModule:
-    """Return the prepared network with ranges from the calibration images, without any training."""
+def post_training_quantized(network: fx.GraphModule, inputs: Inputs, calibration: Samples) -> fx.GraphModule:
+    """Return the prepared network with ranges from the calibration samples, without any training."""
     prepared = prepare(network)
-    calibrate(prepared, (normalize(x, inputs.normalization) for x, _, _ in batches(calibration, _CALIBRATION_BATCH)))
+    found = (network_inputs(x, inputs.normalization) for x, _, _ in batches(calibration, _CALIBRATION_BATCH))
+    calibrate(prepared, found)
     return prepared
 
 
@@ -96,8 +98,9 @@ def _train(
         validation_images=inputs.splits.validation,
         normalization=inputs.normalization,
         phase=phase,
+        task=inputs.task,
         checkpoint=checkpoint,
-        on_progress=_shown(on_progress),
+        on_progress=_shown(on_progress, inputs.task.metric.unit),
         on_epoch=_logged(logs / phase.name),
     )
     return trained
@@ -107,16 +110,18 @@ def _logged(folder: Path) -> Callable[[EpochRecord], None]:
     events = EventLog(folder)
 
     def log(record: EpochRecord) -> None:
-        events.write({"training loss": record.loss, "validation accuracy": record.accuracy.value}, record.epoch)
+        events.write(
+            {"training loss": record.loss, f"validation {record.accuracy.name}": record.accuracy.value}, record.epoch
+        )
 
     return log
 
 
-def _shown(on_progress: Callable[[int, int, str], None]) -> EpochCallback:
+def _shown(on_progress: Callable[[int, int, str], None], unit: str) -> EpochCallback:
     def show(_phase: str, epoch: int, epochs: int, step: int, steps: int, last: float | None) -> None:
         text = f"epoch {epoch} of {epochs}, step {step} of {steps}"
         if last is not None:
-            text += f", validation {last:.2%}"
+            text += f", validation {f'{last:.2%}' if unit == 'share' else format_metric_value(last, unit)}"
         on_progress((epoch - 1) * steps + step, epochs * steps, text)
 
     return show

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
-from edgekd.data import Images, Normalization, batches, normalize
-from edgekd.distill.losses.soft_target import soft_target
+from edgekd.data import Normalization, Samples, batches, channels_last, network_inputs
 from edgekd.errors import DistillError
-from edgekd.models.evaluate import accuracy
+from edgekd.models.evaluate import measure
 from edgekd.prune.slicing import copy_network
 from edgekd.quantize.prepare import set_observing
 from edgekd.records import Metric
 from edgekd.store import written_whole
+from edgekd.tasks import CLASSIFICATION, Task
 
 _WARM_UP_SHARE = 0.05
 
@@ -33,7 +32,8 @@ _WARM_UP_SHARE = 0.05
 class Phase:
     """The settings of a phase.
 
-    `soft_weight` is the soft target's share of the loss; cross-entropy has the rest. With a precision of `bf16` the
+    `soft_weight` is the distillation's share of the loss; the task's own loss has the rest, and no share where the
+    targets are the teacher's outputs. With a precision of `bf16` the
     convolutions and matrix products of a forward and backward pass are in bfloat16; weights, batch norm and losses stay
     in fp32.
     """
@@ -56,7 +56,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """What one epoch gave: the mean training loss and the averaged network's accuracy on `validation`."""
+    """What one epoch gave: the mean training loss and the averaged network's metric on `validation`."""
 
     epoch: int
     loss: float
@@ -74,10 +74,11 @@ def train(
     network: fx.GraphModule,
     *,
     teacher: nn.Module | None,
-    train_images: Images,
-    validation_images: Images,
-    normalization: Normalization,
+    train_images: Samples,
+    validation_images: Samples,
+    normalization: Normalization | None,
     phase: Phase,
+    task: Task = CLASSIFICATION,
     checkpoint: Path | None = None,
     on_progress: EpochCallback = ignore_progress,
     on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
@@ -88,13 +89,14 @@ def train(
 
     Args:
         network: The network to start from; left as it was. A prepared one is trained with fake quantization.
-        teacher: Soft targets come from it; without one the loss is cross-entropy alone.
+        teacher: What is distilled from; without one the loss is the task's alone.
         train_images: What is learned from.
-        validation_images: What the accuracy of each epoch is measured on.
-        normalization: How pixels become inputs.
+        validation_images: What the metric of each epoch is measured on.
+        normalization: How pixels become inputs; none where inputs are no images.
         phase: The settings.
+        task: The losses and the metric.
         checkpoint: Where to keep the state of the last finished epoch; an existing one is gone on from.
-        on_progress: Called with phase, epoch, epochs, step, steps and the last accuracy.
+        on_progress: Called with phase, epoch, epochs, step, steps and the last value of the metric.
         on_epoch: Called after each epoch that was trained now.
 
     Raises:
@@ -108,10 +110,11 @@ def train(
         set_observing(state.network, is_observing=epoch < (phase.epochs + 1) // 2)
         last = history[-1].accuracy.value if history else None
         loss = 0.0
-        for step, (x, y) in enumerate(_epoch_batches(train_images, normalization, phase, epoch)):
-            loss += _step(state, teacher, x, y, phase, epoch * steps + step, phase.epochs * steps)
+        for step, (inputs, y) in enumerate(_epoch_batches(train_images, normalization, phase, epoch)):
+            objective = _objective(state.network, teacher, inputs, y, phase, task)
+            loss += _step(state, objective, phase, epoch * steps + step, phase.epochs * steps)
             on_progress(phase.name, epoch + 1, phase.epochs, step + 1, steps, last)
-        metric = accuracy(state.average, validation_images, normalization, split="validation")
+        metric = measure(state.average, validation_images, normalization, split="validation", task=task)
         history.append(EpochRecord(epoch=epoch + 1, loss=loss / steps, accuracy=metric))
         on_progress(phase.name, epoch + 1, phase.epochs, steps, steps, metric.value)
         on_epoch(history[-1])
@@ -134,34 +137,38 @@ def learning_rate_at(phase: Phase, step: int, steps: int) -> float:
 
 
 def _epoch_batches(
-    images: Images, normalization: Normalization, phase: Phase, epoch: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    images: Samples, normalization: Normalization | None, phase: Phase, epoch: int
+) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
     generator = torch.Generator().manual_seed(phase.seed * 1_000_003 + epoch)
     for x, y, _ in batches(images, phase.batch_size, generator=generator, augmentations=phase.augmentations):
-        if len(x) == 1:
+        if len(y) == 1:
             return  # batch norm has no statistics of a last batch of one
-        yield normalize(x, normalization).contiguous(memory_format=torch.channels_last), y
+        yield channels_last(network_inputs(x, normalization)), y
 
 
-def _step(
-    state: _State,
+def _objective(
+    network: nn.Module,
     teacher: nn.Module | None,
-    x: torch.Tensor,
+    inputs: tuple[torch.Tensor, ...],
     y: torch.Tensor,
     phase: Phase,
-    step: int,
-    steps: int,
-) -> float:
+    task: Task,
+) -> torch.Tensor:
+    """Return the loss of a batch in training."""
     # A prepared network has no batch norm left; for a float one this makes its batch norms learn.
-    state.network.train()
-    logits = _forward(state.network, x, phase.precision)
-    loss = F.cross_entropy(logits, y, reduction="none")
-    if teacher is not None:
-        with torch.no_grad():
-            targets = _forward(teacher, x, phase.teacher_precision)
-        soft = soft_target(logits, targets, phase.temperature)
-        loss = (1.0 - phase.soft_weight) * loss + phase.soft_weight * soft
-    mean = loss.mean()
+    network.train()
+    outputs = _forward(network, inputs, phase.precision)
+    if teacher is None:
+        return task.loss(outputs, y).mean()
+    with torch.no_grad():
+        targets = _forward(teacher, inputs, phase.teacher_precision)
+    soft = task.distillation(outputs, targets, phase.temperature)
+    if task.source == "teacher":
+        return soft.mean()
+    return ((1.0 - phase.soft_weight) * task.loss(outputs, y) + phase.soft_weight * soft).mean()
+
+
+def _step(state: _State, mean: torch.Tensor, phase: Phase, step: int, steps: int) -> float:
     value = float(mean.detach())
     if not math.isfinite(value):
         raise DistillError(
@@ -180,10 +187,10 @@ def _step(
     return value
 
 
-def _forward(network: nn.Module, x: torch.Tensor, precision: str) -> torch.Tensor:
+def _forward(network: nn.Module, inputs: tuple[torch.Tensor, ...], precision: str) -> torch.Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        logits: torch.Tensor = network(x)
-    return logits.float()
+        outputs: torch.Tensor = network(*inputs)
+    return outputs.float()
 
 
 class _State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Mapping
@@ -30,10 +31,12 @@ class Description:
 
     target: Target
     plan: Plan
-    input_shape: tuple[int, int, int]
-    normalization: Normalization
+    inputs: tuple[TensorSpec, ...]
+    normalization: Normalization | None
     labels: tuple[str, ...]
     teacher_digest: str
+    task: str = "classification"
+    output: str = "logits"
 
     def metadata(self, precision: Precision) -> Mapping[str, str]:
         """Return the entries of an ONNX file's metadata."""
@@ -42,17 +45,22 @@ class Description:
             "edgekd.plan": self.plan.id,
             "edgekd.teacher_sha256": self.teacher_digest,
             "edgekd.precision": precision,
-            "input": json.dumps(
-                {
-                    "shape": self.input_shape,
-                    "layout": "NCHW",
-                    "scale": "x / 255, then (x - mean) / std",
-                    "mean": self.normalization.mean,
-                    "std": self.normalization.std,
-                }
-            ),
+            "edgekd.task": self.task,
             "labels": json.dumps(self.labels),
+            **self._input_metadata(),
         }
+
+    def _input_metadata(self) -> dict[str, str]:
+        if self.normalization is None:
+            return {"inputs": json.dumps([dataclasses.asdict(spec) for spec in self.inputs])}
+        about = {
+            "shape": self.inputs[0].shape,
+            "layout": "NCHW",
+            "scale": "x / 255, then (x - mean) / std",
+            "mean": self.normalization.mean,
+            "std": self.normalization.std,
+        }
+        return {"input": json.dumps(about)}
 
 
 def export_onnx_artifact(
@@ -68,8 +76,8 @@ def export_onnx_artifact(
         network,
         path,
         precision=precision,
-        inputs=(TensorSpec(name="input", shape=about.input_shape),),
-        outputs=("logits",),
+        inputs=about.inputs,
+        outputs=(about.output,),
         metadata=about.metadata(precision),
     )
     notes: tuple[str, ...] = ()
@@ -88,7 +96,7 @@ def export_tvm_artifact(onnx_path: Path, run: Path, name: str, about: Descriptio
     """
     processor = about.target.processor("cpu")
     library = run / "artifacts" / f"{name}.cpu.so"
-    toolchain = build_library(onnx_path, library, processor=processor, input_shape=about.input_shape)
+    toolchain = build_library(onnx_path, library, processor=processor, inputs=about.inputs)
     notes = (
         "Batch size 1. Untuned TVM code is slower than onnxruntime: deploy the ONNX file where onnxruntime runs.",
         "Compiled for the target, not run here; the same network compiled for this machine was compared.",
@@ -136,10 +144,12 @@ def _with_card(
         plan_id=about.plan.id,
         sha256=file_digest(path),
         size_bytes=path.stat().st_size,
-        input_shape=about.input_shape,
+        input_shape=about.inputs[0].shape,
         toolchain=toolchain,
         labels=about.labels,
         notes=notes,
+        task=about.task,
+        inputs=about.inputs,
     )
     write_json(path.with_suffix(".json"), card)
     return card

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekd.errors import ExportError, MissingDependencyError
-from edgekd.records import Processor
+from edgekd.records import Processor, TensorSpec
 from edgekd.store import written_whole
 
 # e_machine of the ELF header, by the first part of an LLVM target triple.
@@ -56,7 +56,7 @@ def require_tvm(processor: Processor) -> None:
         )
 
 
-def build_library(onnx_path: Path, library: Path, *, processor: Processor, input_shape: tuple[int, ...]) -> str:
+def build_library(onnx_path: Path, library: Path, *, processor: Processor, inputs: tuple[TensorSpec, ...]) -> str:
     """Compile an fp32 ONNX file for `processor` and write it as a shared library for batch size 1.
 
     Returns:
@@ -69,7 +69,7 @@ def build_library(onnx_path: Path, library: Path, *, processor: Processor, input
     from tvm import support
 
     target = tvm.target.Target(dict(_plain(processor.tvm_target)))
-    executable = _compile(onnx_path, target, input_shape)
+    executable = _compile(onnx_path, target, [spec.shape for spec in inputs])
     compiler = processor.cross_compiler or "g++"
     with written_whole(library) as temporary:
         linked = temporary.with_suffix(".so")
@@ -85,8 +85,10 @@ def build_library(onnx_path: Path, library: Path, *, processor: Processor, input
     return f"apache-tvm {tvm.__version__}, {compiler}"
 
 
-def run_on_host(onnx_path: Path, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Compile an fp32 ONNX file for this machine and return its outputs, one input at a time.
+def run_on_host(onnx_path: Path, *inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Compile an fp32 ONNX file for this machine and return its outputs, one sample at a time.
+
+    The inputs are `[samples, ...]`, in the file's order.
 
     The library for the target cannot run here; the same compiler's code for this machine can, and shows that TVM
     computes what the ONNX file says.
@@ -94,11 +96,11 @@ def run_on_host(onnx_path: Path, inputs: npt.NDArray[np.float32]) -> npt.NDArray
     import tvm
     from tvm import relax
 
-    executable = _compile(onnx_path, tvm.target.Target("llvm"), inputs.shape[1:])
+    executable = _compile(onnx_path, tvm.target.Target("llvm"), [array.shape[1:] for array in inputs])
     machine = relax.VirtualMachine(executable, tvm.cpu())
     outputs = []
-    for index in range(len(inputs)):
-        result: Any = machine["main"](tvm.runtime.tensor(inputs[index : index + 1]))
+    for index in range(len(inputs[0])):
+        result: Any = machine["main"](*(tvm.runtime.tensor(array[index : index + 1]) for array in inputs))
         outputs.append((result if hasattr(result, "numpy") else result[0]).numpy())
     return np.concatenate(outputs)
 
@@ -117,7 +119,7 @@ def _quiet_native_code() -> Iterator[None]:
             os.close(saved)
 
 
-def _compile(onnx_path: Path, target: Any, input_shape: tuple[int, ...]) -> Any:
+def _compile(onnx_path: Path, target: Any, shapes: list[tuple[int, ...]]) -> Any:
     import onnx
     import tvm
     from tvm.relax.frontend.onnx import from_onnx
@@ -125,7 +127,9 @@ def _compile(onnx_path: Path, target: Any, input_shape: tuple[int, ...]) -> Any:
     with warnings.catch_warnings(), _quiet_native_code():
         warnings.simplefilter("ignore")
         try:
-            module = from_onnx(onnx.load(onnx_path), shape_dict={"input": [1, *input_shape]})
+            model = onnx.load(onnx_path)
+            sizes = {i.name: [1, *shape] for i, shape in zip(model.graph.input, shapes, strict=True)}
+            module = from_onnx(model, shape_dict=sizes)
             return tvm.compile(module, target=target)
         # TVM's importer and passes raise errors of many kinds, some of them its own C++ ones.
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Prove the artifacts: each is run in its runtime on the test images and compared with its network in torch."""
+"""Prove the artifacts: each is run in its runtime on the test samples and compared with its network in torch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import fx
 
-from edgekd.data import Images, Normalization, normalize
-from edgekd.export.parity import compare, run_onnx
+from edgekd.data import Normalization, Samples, network_inputs
+from edgekd.export.parity import Comparison, answers_of_onnx, compare
 from edgekd.export.tvm_backend import run_on_host
-from edgekd.models.evaluate import metric_of, predict
-from edgekd.records import Artifact, Cost, Parity, Row
+from edgekd.models.evaluate import answers, predict
+from edgekd.records import Artifact, Cost, Metric, Parity, Row
 from edgekd.report.collect import make_row
+from edgekd.tasks import CLASSIFICATION, Task
 
 # Untuned TVM code runs one image at a time, tens of times slower than onnxruntime.
 TVM_SAMPLES = 32
@@ -38,30 +38,31 @@ class Exported:
 def verify(
     exported: Sequence[Exported],
     run: Path,
-    images: Images,
-    normalization: Normalization,
+    samples: Samples,
+    normalization: Normalization | None,
     on_progress: Callable[[int, int, str], None],
+    task: Task = CLASSIFICATION,
 ) -> tuple[Row, ...]:
-    """Return the table's rows, with the accuracy of each file on `images` and its parity with its network.
+    """Return the table's rows, with the metric of each file on `samples` and its parity with its network.
 
-    A TVM library for another machine cannot run here: its accuracy stays unknown, and its parity is that of the same
-    network compiled by TVM for this machine, on the first images.
+    A TVM library for another machine cannot run here: its metric stays unknown, and its parity is that of the same
+    network compiled by TVM for this machine, on the first samples.
     """
-    trained: dict[int, torch.Tensor] = {}
     rows = []
     for done, item in enumerate(exported):
         on_progress(done, len(exported), item.artifact.path)
-        if id(item.network) not in trained:
-            trained[id(item.network)] = predict(item.network, images, normalization)
-        ours = trained[id(item.network)]
+        accuracy: Metric | None = None
+        trained_accuracy: Metric | None = None
         if item.source is not None:
-            parity = _tvm_parity(run / item.source, ours, images, normalization)
-            accuracy, trained_accuracy = None, None
+            parity = _tvm_parity(item.network, run / item.source, samples, normalization, task)
         else:
-            theirs = run_onnx(run / item.artifact.path, images, normalization)
-            parity = compare(ours, theirs, images)
-            accuracy = metric_of(theirs, images, split="test")
-            trained_accuracy = metric_of(ours, images, split="test")
+            comparison = Comparison(task)
+            ours = answers(item.network, samples, normalization)
+            theirs = answers_of_onnx(run / item.artifact.path, samples, normalization)
+            for (student, y), artifact in zip(ours, theirs, strict=True):
+                comparison.update(student, artifact, y)
+            parity = comparison.parity(samples.ids)
+            trained_accuracy, accuracy = comparison.metrics("test")
         rows.append(
             make_row(
                 item.name,
@@ -76,11 +77,14 @@ def verify(
     return tuple(rows)
 
 
-def _tvm_parity(onnx_path: Path, trained: torch.Tensor, images: Images, normalization: Normalization) -> Parity:
-    some = images.select(torch.arange(min(TVM_SAMPLES, len(images))))
-    theirs = torch.from_numpy(run_on_host(onnx_path, normalize(some.x, normalization).numpy().astype(np.float32)))
-    ours = trained[: len(some)]
-    parity = compare(ours, theirs, some)
+def _tvm_parity(
+    network: fx.GraphModule, onnx_path: Path, samples: Samples, normalization: Normalization | None, task: Task
+) -> Parity:
+    some = samples.select(torch.arange(min(TVM_SAMPLES, len(samples))))
+    inputs = network_inputs(some.inputs_at(torch.arange(len(some))), normalization)
+    theirs = torch.from_numpy(run_on_host(onnx_path, *(x.numpy() for x in inputs)))
+    ours = predict(network, some, normalization)
+    parity = compare(ours, theirs, some, task)
     limit = _TVM_TOLERANCE * float(ours.abs().max())
     if parity.passed and parity.max_logit_difference > limit:
         detail = f"logits differ by up to {parity.max_logit_difference:.2g}, more than {limit:.2g}"

@@ -1,38 +1,57 @@
-"""What a network in torch answers: logits, accuracy, loss."""
+"""What a network in torch answers: outputs, the task's metric, the task's loss. All go batch by batch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from edgekd.data import Images, Normalization, batches, normalize
+from edgekd.data import Normalization, Samples, batches, channels_last, network_inputs
 from edgekd.records import Metric
+from edgekd.tasks import CLASSIFICATION, Task, make_metric
 
 _BATCH = 256
 
 
-def predict(network: nn.Module, images: Images, normalization: Normalization) -> torch.Tensor:
-    """Return the logits of every image, `[samples, classes]`, with the network in evaluation mode."""
+def answers(
+    network: nn.Module, samples: Samples, normalization: Normalization | None, batch_size: int = _BATCH
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the outputs of a network in evaluation mode and the targets, batch by batch."""
     network.eval()
-    outputs = []
-    with torch.inference_mode():
-        for x, _, _ in batches(images, _BATCH):
-            outputs.append(network(normalize(x, normalization).contiguous(memory_format=torch.channels_last)))
-    return torch.cat(outputs)
+    for x, y, _ in batches(samples, batch_size):
+        inputs = channels_last(network_inputs(x, normalization))
+        with torch.inference_mode():
+            outputs: torch.Tensor = network(*inputs)
+        yield outputs, y
 
 
-def accuracy(network: nn.Module, images: Images, normalization: Normalization, *, split: str) -> Metric:
-    """Return the share of images whose largest logit is that of their class."""
-    return metric_of(predict(network, images, normalization), images, split=split)
+def predict(network: nn.Module, samples: Samples, normalization: Normalization | None) -> torch.Tensor:
+    """Return the outputs for every sample, `[samples, ...]`, with the network in evaluation mode."""
+    # A copy outside of inference mode can be trained against.
+    return torch.cat([outputs.clone() for outputs, _ in answers(network, samples, normalization)])
 
 
-def metric_of(logits: torch.Tensor, images: Images, *, split: str) -> Metric:
-    """Return the top-1 accuracy of logits already computed."""
-    correct = int((logits.argmax(1) == images.y).sum())
-    return Metric(value=correct / len(images), samples=len(images), split=split)
+def measure(
+    network: nn.Module,
+    samples: Samples,
+    normalization: Normalization | None,
+    *,
+    split: str,
+    task: Task = CLASSIFICATION,
+) -> Metric:
+    """Return the task's metric; for classification, the share of images whose largest logit is that of their class."""
+    meter = task.meter()
+    for outputs, y in answers(network, samples, normalization):
+        meter.update(outputs, y)
+    return make_metric(task, meter, samples=len(samples), split=split)
 
 
-def mean_loss(network: nn.Module, images: Images, normalization: Normalization) -> float:
-    """Return the mean cross-entropy over the images, in nats; lower is better."""
-    return float(F.cross_entropy(predict(network, images, normalization), images.y))
+def mean_loss(
+    network: nn.Module, samples: Samples, normalization: Normalization | None, task: Task = CLASSIFICATION
+) -> float:
+    """Return the mean of the task's loss over the samples; lower is better."""
+    total = 0.0
+    for outputs, y in answers(network, samples, normalization):
+        total += float(task.loss(outputs, y).double().sum())
+    return total / len(samples)

@@ -90,13 +90,13 @@ def _decode_record(kind: type, value: object, place: str, hint: str) -> object:
     types = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     for name in names:
-        if name not in value:
+        if name not in value and name not in _ADDED.get(kind, ()):
             raise ArtifactError(place, expected=f"the field '{name}'", found="none", hint=hint)
     for name in value:
         if name not in names:
             expected = f"only the fields {', '.join(names)}"
             raise ArtifactError(place, expected=expected, found=f"also {_quote(repr(name))}", hint=hint)
-    fields = {name: _decode(types[name], value[name], f"{place}, {name}", hint) for name in names}
+    fields = {name: _decode(types[name], value[name], f"{place}, {name}", hint) for name in names if name in value}
     record = kind(**fields)
     if kind in _MEANINGS:
         expected, find_odd = _MEANINGS[kind]
@@ -127,6 +127,11 @@ def _is_plain(kind: type, value: object) -> bool:
     return type(value) is kind
 
 
+def _odd_metric(it: Metric) -> str | None:
+    is_odd = it.samples <= 0 or (it.unit == "share" and not 0 <= it.value <= 1)
+    return f"{it.value} of {it.samples}" if is_odd or (it.standard_error or 0) < 0 else None
+
+
 def _odd_share(share: float, samples: int) -> str | None:
     return None if 0 <= share <= 1 and samples > 0 else f"{share} of {samples}"
 
@@ -144,11 +149,21 @@ def _odd_width(report: Report) -> str | None:
     return next((_quote(repr(name)) for name in odd), None)
 
 
+# What records have had since report schema 2, and cards without a version of their own since then: a file from before
+# means the default.
+_ADDED: Mapping[type, frozenset[str]] = MappingProxyType(
+    {
+        Metric: frozenset({"name", "higher_is_better", "unit", "standard_error"}),
+        Parity: frozenset({"measure", "metric", "metric_unit"}),
+        Artifact: frozenset({"task", "inputs"}),
+    }
+)
+
 # What each record means beyond the types of its fields: what is expected, and a function that returns what is
 # odd about a record, or `None`.
 _MEANINGS: Mapping[type, tuple[str, Callable[[Any], str | None]]] = MappingProxyType(
     {
-        Metric: ("a share in [0, 1] of some samples", lambda it: _odd_share(it.value, it.samples)),
+        Metric: ("a share in [0, 1] of some samples", _odd_metric),
         Parity: (
             "a share in [0, 1] of some samples",
             lambda it: _odd_share(it.equal_predictions, it.samples),

@@ -1,11 +1,11 @@
-"""The scatter plot of a report, accuracy over file size, as coordinates that the template draws as SVG."""
+"""The scatter plot of a report, the task's metric over file size, as coordinates that the template draws as SVG."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from edgekd.quantities import format_share, format_size
+from edgekd.quantities import format_metric_value, format_size, metric_title
 from edgekd.records import Metric, Row
 
 WIDTH = 640
@@ -46,6 +46,8 @@ class Scatter:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     description: str
+    title: str = "Accuracy"
+    has_errors: bool = True
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -64,21 +66,37 @@ def plot_accuracy_over_size(rows: tuple[Row, ...]) -> Scatter | None:
     if len(known) < 2:
         return None
     size_ticks = _ticks(0.0, max(1.0, *(float(row.size_bytes) for row, _ in known)))
-    low = min(metric.value - metric.standard_error for _, metric in known)
-    high = max(metric.value + metric.standard_error for _, metric in known)
-    # Without a least range, equal accuracies would stretch rounding noise over the whole height.
-    padding = max(0.0, 0.01 - (high - low)) / 2
-    share_ticks = _ticks(max(0.0, low - padding), min(1.0, high + padding))
+    unit = known[0][1].unit
+    share_ticks = _metric_ticks([metric for _, metric in known], unit)
     points: list[Point] = []
     for row, metric in known:
         points.append(_point(row, metric, size_ticks, share_ticks, points))
-    sentences = [f"{row.name}: {format_share(metric.value)} at {format_size(row.size_bytes)}" for row, metric in known]
+    sentences = [
+        f"{row.name}: {format_metric_value(metric.value, unit)} at {format_size(row.size_bytes)}"
+        for row, metric in known
+    ]
     return Scatter(
         points=tuple(points),
         x_ticks=tuple(Tick(position=_x(tick, size_ticks), label=format_size(tick)) for tick in size_ticks),
-        y_ticks=tuple(Tick(position=_y(tick, share_ticks), label=f"{tick * 100:.4g} %") for tick in share_ticks),
+        y_ticks=tuple(
+            Tick(position=_y(tick, share_ticks), label=f"{tick * 100:.4g} %" if unit == "share" else f"{tick:.4g}")
+            for tick in share_ticks
+        ),
         description="; ".join(sentences) + ".",
+        title=metric_title(known[0][1]),
+        has_errors=all(metric.standard_error is not None for _, metric in known),
     )
+
+
+def _metric_ticks(metrics: list[Metric], unit: str) -> list[float]:
+    low = min(metric.value - (metric.standard_error or 0.0) for metric in metrics)
+    high = max(metric.value + (metric.standard_error or 0.0) for metric in metrics)
+    # Without a least range, equal values would stretch rounding noise over the whole height.
+    least = 0.01 if unit == "share" else max(0.01 * abs(high), 1e-6)
+    padding = max(0.0, least - (high - low)) / 2
+    if unit == "share":
+        return _ticks(max(0.0, low - padding), min(1.0, high + padding))
+    return _ticks(low - padding, high + padding)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -108,8 +126,8 @@ def _point(row: Row, metric: Metric, sizes: list[float], shares: list[float], pl
     return Point(
         x=x,
         y=y,
-        y_low=_y(max(shares[0], metric.value - metric.standard_error), shares),
-        y_high=_y(min(shares[-1], metric.value + metric.standard_error), shares),
+        y_low=_y(max(shares[0], metric.value - (metric.standard_error or 0.0)), shares),
+        y_high=_y(min(shares[-1], metric.value + (metric.standard_error or 0.0)), shares),
         label=label,
         label_x=x - 10 if is_right else x + 10,
         label_y=_free_line(start, start + len(label) * _LETTER_WIDTH, y + 4, placed),

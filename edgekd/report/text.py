@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgekd.quantities import format_count, format_energy_uj, format_latency_us, format_share, format_size
+from edgekd.quantities import (
+    format_count,
+    format_energy_uj,
+    format_latency_us,
+    format_metric_value,
+    format_size,
+    format_standard_error,
+)
 from edgekd.records import Prediction, Report, Row
 from edgekd.report.escape import printable
-from edgekd.report.view import EXTRAPOLATED, NOT_KNOWN
+from edgekd.report.view import EXTRAPOLATED, NOT_KNOWN, metric_of
 
-_HEADERS = ("artifact", "file", "MACs", "parameters", "accuracy (test)", "predicted latency", "energy", "parity")
+_HEADERS = ("artifact", "file", "MACs", "parameters", "{metric} (test)", "predicted latency", "energy", "parity")
 
 
 def render_text(report: Report) -> str:
     """Return the table of a report with its verdict, for a terminal."""
-    table = [_HEADERS, *(_cells(row) for row in report.rows)]
+    name = metric_of(report)
+    name = "accuracy" if name == "Accuracy" else name
+    table = [tuple(header.format(metric=name) for header in _HEADERS), *(_cells(row) for row in report.rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(_HEADERS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     predictions = [item for row in report.rows for item in (row.latency_us, row.energy_uj) if item is not None]
@@ -30,7 +39,7 @@ def render_text(report: Report) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     accuracy = NOT_KNOWN
     if row.accuracy is not None:
-        accuracy = f"{format_share(row.accuracy.value)} ± {100 * row.accuracy.standard_error:.2f}"
+        accuracy = format_metric_value(row.accuracy.value, row.accuracy.unit) + format_standard_error(row.accuracy)
     parity = "not checked" if row.parity is None else ("passed" if row.parity.passed else "FAILED")
     return (
         printable(row.name),

@@ -15,12 +15,15 @@ from edgekd.quantities import (
     format_duration_s,
     format_energy_uj,
     format_latency_us,
+    format_metric_difference,
+    format_metric_value,
     format_ratio,
     format_share,
-    format_share_difference,
     format_size,
+    format_standard_error,
+    metric_title,
 )
-from edgekd.records import Budget, Metric, Parity, Prediction, Report, Row, StageResult
+from edgekd.records import Budget, Metric, Parity, Prediction, Report, Row
 from edgekd.report.collect import actual_value, is_bound
 
 NOT_KNOWN = "not known"
@@ -66,6 +69,7 @@ class View:
     title: str
     is_pass: bool
     summary: str
+    metric: str
     budgets: Section
     artifacts: Section
     sections: tuple[Section, ...]
@@ -78,11 +82,18 @@ def view_report(report: Report) -> View:
         title=report.title,
         is_pass=report.verdict == "pass",
         summary=f"Target {report.target}, plan {report.plan_id}.",
+        metric=metric_of(report),
         budgets=_budgets(report),
         artifacts=_artifacts(report),
-        sections=(_stages(report.stages), _widths(report), _findings(report), _provenance(report)),
+        sections=(_stages(report), _widths(report), _findings(report), _provenance(report)),
         commands=_commands(report),
     )
+
+
+def metric_of(report: Report) -> str:
+    """Return the name of what the report's table shows of every file, with its direction if lower is better."""
+    found = [item.accuracy or item.trained_accuracy for item in report.rows] + [it.accuracy for it in report.stages]
+    return next((metric_title(metric) for metric in found if metric is not None), "Accuracy")
 
 
 def is_original(row: Row) -> bool:
@@ -132,6 +143,7 @@ def _budget_row(budget: Budget, row: Row | None) -> tuple[Cell, ...]:
 
 def _artifacts(report: Report) -> Section:
     original = next((row for row in report.rows if is_original(row)), None)
+    name = metric_of(report)
     predictions = [item for row in report.rows for item in (row.latency_us, row.energy_uj) if item]
     sources = tuple(dict.fromkeys((item.origin, item.source) for item in predictions))
     notes = [f"({number}) {origin}: {source}" for number, (origin, source) in enumerate(sources, start=1)]
@@ -146,8 +158,8 @@ def _artifacts(report: Report) -> Section:
             "MACs",
             "MACs / original",
             "Parameters",
-            "Accuracy of the file",
-            "Accuracy as trained",
+            f"{name} of the file",
+            f"{name} as trained",
             "File minus trained",
             "Predicted latency (80 % interval)",
             "Predicted energy (80 % interval)",
@@ -184,15 +196,20 @@ def _ratio(part: int, whole: int | None) -> Cell:
 def _accuracy(metric: Metric | None) -> Cell:
     if metric is None:
         return Cell(text=NOT_KNOWN)
-    error = f"{metric.standard_error * 100:.2f}"
-    return Cell(text=format_share(metric.value), detail=f"\u00b1 {error} %, n = {metric.samples:,}, {metric.split}")
+    error = format_standard_error(metric).strip()
+    unit = " %" if metric.unit == "share" else ""
+    told = [f"{error}{unit}"] if error else []
+    return Cell(
+        text=format_metric_value(metric.value, metric.unit),
+        detail=", ".join([*told, f"n = {metric.samples:,}", metric.split]),
+    )
 
 
 def _difference(after: Metric | None, before: Metric | None) -> str:
     """Return the difference of two measurements; on different splits it would mean nothing."""
-    if after is None or before is None or after.split != before.split:
+    if after is None or before is None or (after.split, after.name) != (before.split, before.name):
         return NOT_KNOWN
-    return format_share_difference(after.value, before.value)
+    return format_metric_difference(after.value, before.value, after.unit)
 
 
 def _prediction(item: Prediction | None, quantity: str, sources: tuple[tuple[str, str], ...]) -> Cell:
@@ -210,19 +227,27 @@ def _prediction(item: Prediction | None, quantity: str, sources: tuple[tuple[str
 def _parity(parity: Parity | None) -> Cell:
     if parity is None:
         return Cell(text="not checked")
-    detail = (
-        f"{format_share(parity.equal_predictions)} of {parity.samples:,} predictions equal, "
-        f"top-1 difference {parity.top1_difference * 100:+.2f} points"
+    difference = (
+        f"{parity.top1_difference * 100:+.2f} points"
+        if parity.metric_unit == "share"
+        else f"{parity.top1_difference:+.3g}"
     )
+    name = "top-1" if parity.metric == "accuracy" else parity.metric
+    share = format_share(parity.equal_predictions)
+    if parity.measure == "predictions equal":
+        share = f"{share} of {parity.samples:,} {parity.measure}"
+    else:
+        share = f"{parity.measure} {share} over {parity.samples:,} samples"
+    detail = f"{share}, {name} difference {difference}"
     if parity.detail:
         detail += f"; {parity.detail}"
     return Cell(text="passed" if parity.passed else "failed", detail=detail, status="good" if parity.passed else "bad")
 
 
-def _stages(stages: tuple[StageResult, ...]) -> Section:
+def _stages(report: Report) -> Section:
     rows = []
     before: Metric | None = None
-    for stage in stages:
+    for stage in report.stages:
         rows.append(
             (
                 Cell(text=stage.name, detail=stage.summary),
@@ -237,7 +262,7 @@ def _stages(stages: tuple[StageResult, ...]) -> Section:
         before = stage.accuracy or before
     return Section(
         title="What each stage gave",
-        headers=("Stage", "Time", "Accuracy after it", "Change", "MACs", "Parameters"),
+        headers=("Stage", "Time", f"{metric_of(report)} after it", "Change", "MACs", "Parameters"),
         rows=tuple(rows),
         empty="No stage was run.",
     )

@@ -1,4 +1,4 @@
-"""The loss of a candidate: the ranked network sliced to its widths, batch norm recalibrated, on `search` images."""
+"""The loss of a candidate: the ranked network sliced to its widths, batch norm recalibrated, on `search` samples."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import math
 import torch
 from torch import fx, nn
 
-from edgekd.data import Images, Normalization, batches, normalize
+from edgekd.data import Normalization, Samples, batches, channels_last, network_inputs
 from edgekd.models.evaluate import mean_loss
 from edgekd.prune.groups import ChannelMap
 from edgekd.prune.slicing import narrow
 from edgekd.records import Plan
+from edgekd.tasks import CLASSIFICATION, Task
 
 _RECALIBRATION_BATCH = 128
 
@@ -20,8 +21,8 @@ def candidate_network(
     network: fx.GraphModule,
     channels: ChannelMap,
     plan: Plan,
-    recalibration: Images,
-    normalization: Normalization,
+    recalibration: Samples,
+    normalization: Normalization | None,
 ) -> fx.GraphModule:
     """Return the network a plan stands for, with batch-norm statistics of its own.
 
@@ -32,13 +33,15 @@ def candidate_network(
     return candidate
 
 
-def candidate_loss(candidate: fx.GraphModule, images: Images, normalization: Normalization) -> float:
-    """Return the mean cross-entropy on `images`; a loss that is not finite counts as infinite, not as an error."""
-    loss = mean_loss(candidate, images, normalization)
+def candidate_loss(
+    candidate: fx.GraphModule, samples: Samples, normalization: Normalization | None, task: Task = CLASSIFICATION
+) -> float:
+    """Return the task's mean loss on `samples`; a loss that is not finite counts as infinite, not as an error."""
+    loss = mean_loss(candidate, samples, normalization, task)
     return loss if math.isfinite(loss) else math.inf
 
 
-def recalibrate(network: nn.Module, images: Images, normalization: Normalization) -> None:
+def recalibrate(network: nn.Module, images: Samples, normalization: Normalization | None) -> None:
     """Estimate the batch-norm statistics of `network` anew, as the plain mean over batches of `images`.
 
     Source: Yu and Huang 2019, "Universally Slimmable Networks and Improved Training Techniques", ICCV, section 3.2,
@@ -53,7 +56,7 @@ def recalibrate(network: nn.Module, images: Images, normalization: Normalization
         norm.train()
     with torch.no_grad():
         for x, _, _ in batches(images, _RECALIBRATION_BATCH):
-            network(normalize(x, normalization).contiguous(memory_format=torch.channels_last))
+            network(*channels_last(network_inputs(x, normalization)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

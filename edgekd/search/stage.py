@@ -8,16 +8,16 @@ from collections.abc import Callable
 import numpy as np
 from torch import fx
 
-from edgekd.data import Images
+from edgekd.data import Samples
 from edgekd.errors import InfeasibleError, ModelError
 from edgekd.events import EventLog
 from edgekd.export.size import SizeModel, fit_size
 from edgekd.inputs import Inputs
-from edgekd.models.evaluate import accuracy
+from edgekd.models.evaluate import measure
 from edgekd.prune.groups import ChannelMap
-from edgekd.quantities import format_energy_uj, format_latency_us, format_share, format_size
+from edgekd.quantities import describe_metric, format_energy_uj, format_latency_us, format_share, format_size
 from edgekd.recipe import Recipe
-from edgekd.records import Budget, Generation, ParetoFront, Plan, Precision, Target
+from edgekd.records import Budget, Generation, Metric, ParetoFront, Plan, Precision, Target
 from edgekd.search.accuracy import candidate_loss, candidate_network
 from edgekd.search.front import generation_document
 from edgekd.search.plan_costs import cost_function
@@ -73,7 +73,7 @@ def find_front(
 
     def loss(plan: Plan) -> float:
         candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)
-        return candidate_loss(candidate, inputs.splits.search, inputs.normalization)
+        return candidate_loss(candidate, inputs.splits.search, inputs.normalization, inputs.task)
 
     _require_feasible(network, channels, space, costs, budgets, inputs, recalibration)
     return search_widths(
@@ -118,7 +118,7 @@ def _require_feasible(
     costs: CostFunction,
     budgets: tuple[Budget, ...],
     inputs: Inputs,
-    recalibration: Images,
+    recalibration: Samples,
 ) -> None:
     smallest = space.widths(np.zeros((1, len(space.choices)), dtype=np.int64))
     cost = costs(smallest)
@@ -128,16 +128,24 @@ def _require_feasible(
             continue
         plan = space.plan(smallest[0])
         candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)
-        reached = accuracy(candidate, inputs.splits.validation, inputs.normalization, split="validation")
+        reached = measure(
+            candidate, inputs.splits.validation, inputs.normalization, split="validation", task=inputs.task
+        )
         raise InfeasibleError(
             f"budget on {budget.quantity}",
             expected=f"a network of at most {_formatted(budget.quantity, budget.limit)}",
             found=(
-                f"the smallest reachable is {_formatted(budget.quantity, least)} (plan {plan.id}), with an accuracy "
-                f"of {format_share(reached.value)} on {reached.samples} validation images before any training"
+                f"the smallest reachable is {_formatted(budget.quantity, least)} (plan {plan.id}), with "
+                f"{_reached(reached)} before any training"
             ),
             hint="Raise the budget, or start from a smaller network.",
         )
+
+
+def _reached(metric: Metric) -> str:
+    if metric.name != "accuracy":
+        return describe_metric(metric)
+    return f"an accuracy of {format_share(metric.value)} on {metric.samples} validation images"
 
 
 def _precision(name: str) -> Precision:

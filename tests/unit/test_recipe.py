@@ -36,6 +36,7 @@ OTHER = Recipe(
     population=4,
     baseline=True,
     size_of="fp32",
+    task="regression",
 )
 
 

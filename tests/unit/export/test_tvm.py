@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import onnxruntime
 import pytest
-from networks import INPUT_SHAPE, INPUTS, images, rebuilt
+from networks import INPUTS, images, rebuilt
 
 from edgekd.errors import ExportError, MissingDependencyError
 from edgekd.export.onnx_backend import export_onnx
@@ -37,7 +37,7 @@ def processor():
 @needs_compiler
 def test_a_library_is_elf_for_the_targets_machine(tmp_path, onnx_path, processor):
     library = tmp_path / "net.so"
-    toolchain = build_library(onnx_path, library, processor=processor, input_shape=INPUT_SHAPE)
+    toolchain = build_library(onnx_path, library, processor=processor, inputs=INPUTS)
     header = library.read_bytes()[:20]
     # ELF, 64 bits, little-endian; type 3 is a shared object, machine 183 AArch64.
     assert header[:6] == b"\x7fELF\x02\x01"
@@ -53,7 +53,7 @@ def test_a_library_for_another_machine_than_the_targets_is_refused(tmp_path, onn
     # The compiler of this machine cannot link AArch64 objects; whatever it says, nothing is left behind.
     wrong = dataclasses.replace(processor, cross_compiler=None)
     with pytest.raises(ExportError):
-        build_library(onnx_path, tmp_path / "net.so", processor=wrong, input_shape=INPUT_SHAPE)
+        build_library(onnx_path, tmp_path / "net.so", processor=wrong, inputs=INPUTS)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,9 +44,9 @@ def test_json_is_sorted_ascii_and_ends_with_one_line_break(report: Report) -> No
 @pytest.mark.parametrize(
     ("change", "place", "expected", "found"),
     [
-        (lambda it: it.update(schema_version=2), "report.json", "schema_version 1", "2"),
-        (lambda it: it.update(schema_version=True), "report.json", "schema_version 1", "True"),
-        (lambda it: it.pop("schema_version"), "report.json", "schema_version 1", "none"),
+        (lambda it: it.update(schema_version=3), "report.json", "schema_version 1 or 2", "3"),
+        (lambda it: it.update(schema_version=True), "report.json", "schema_version 1 or 2", "True"),
+        (lambda it: it.pop("schema_version"), "report.json", "schema_version 1 or 2", "none"),
         (lambda it: it.pop("title"), "report.json", "the field 'title'", "none"),
         (lambda it: it.update(extra=1), "report.json", "only the fields", "also 'extra'"),
         (lambda it: it.update(title=3), "report.json, title", "a text", "3"),
