@@ -22,15 +22,25 @@ IR_VERSION = 10
 class _HalfInside(nn.Module):
     """Computes in fp16 between float32 inputs and outputs, which every caller can use."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: fx.GraphModule) -> None:
         super().__init__()
-        self.network = network.half()
+        self.network = _cast_to_half(network).half()
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         result = self.network(*(x.half() if x.is_floating_point() else x for x in inputs))
         if isinstance(result, tuple):
             return tuple(x.float() if x.is_floating_point() else x for x in result)
         return result.float()  # type: ignore[no-any-return]  # a tensor
+
+
+def _cast_to_half(network: fx.GraphModule) -> fx.GraphModule:
+    """Let casts of masks and indices to float32, which the graph spells out, give what the other values are."""
+    for node in network.graph.nodes:
+        if node.op == "call_function":
+            node.args = tuple(torch.float16 if value is torch.float32 else value for value in node.args)
+            node.kwargs = {k: torch.float16 if v is torch.float32 else v for k, v in node.kwargs.items()}
+    network.recompile()
+    return network
 
 
 def export_onnx(
@@ -75,9 +85,8 @@ def onnx_model(
     Raises:
         ExportError: An operator has no ONNX form.
     """
-    module: nn.Module = to_qdq(network) if precision == "int8" else fold_batch_norm(network)
-    if precision == "fp16":
-        module = _HalfInside(module)
+    folded = to_qdq(network) if precision == "int8" else fold_batch_norm(network)
+    module: nn.Module = _HalfInside(folded) if precision == "fp16" else folded
     examples = tuple(torch.zeros(2, *spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
     # By position; all of them have the same batch. What takes `*inputs` has one argument, of all of them.
     shapes = tuple({0: "batch"} for _ in inputs)
