@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgekd.errors import ArtifactError, ExportError
-from edgekd.records import Report
+from edgekd.records import Metric, Report
 from edgekd.report import (
     read_report,
     render_html,
@@ -18,6 +18,7 @@ from edgekd.report import (
     report_to_json,
     write_report,
 )
+from edgekd.report.text import render_text
 
 
 def _changed(report: Report, change: Callable[[dict[str, Any]], object]) -> str:
@@ -192,3 +193,33 @@ def test_what_is_no_run_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         read_report(tmp_path / name)
     assert str(tmp_path / name) in caught.value.where
+
+
+def test_a_report_of_schema_1_reads_as_accuracies_and_gets_their_binomial_errors(report: Report) -> None:
+    def age(fields: dict[str, Any]) -> None:
+        fields["schema_version"] = 1
+        for entry in (*fields["rows"], *fields["stages"]):
+            for name in ("accuracy", "trained_accuracy"):
+                if entry.get(name) is not None:
+                    entry[name] = {key: entry[name][key] for key in ("value", "samples", "split")}
+            if entry.get("parity") is not None:
+                for name in ("measure", "metric", "metric_unit"):
+                    del entry["parity"][name]
+
+    assert report_from_json(_changed(report, age), "report.json") == report
+
+
+def test_a_metric_of_another_task_is_shown_with_its_name_and_direction(report: Report) -> None:
+    error = Metric(
+        value=0.12321, samples=40, split="test", name="RMSE", higher_is_better=False, unit="number", standard_error=0.01
+    )
+    trained = dataclasses.replace(error, value=0.1, standard_error=None)
+    rows = tuple(dataclasses.replace(row, accuracy=error, trained_accuracy=trained) for row in report.rows)
+    shown = report_from_json(report_to_json(dataclasses.replace(report, rows=rows)), "report.json")
+    markdown = render_markdown(shown)
+    assert "RMSE (lower is better) of the file" in markdown
+    # 0.12321 to four digits is 0.1232, and 0.1232 - 0.1 = 0.0232.
+    assert "0.1232" in markdown
+    assert "+0.0232" in markdown.replace("\\", "")
+    assert "RMSE (lower is better) (test)" in render_text(shown)
+    assert "RMSE (lower is better) over file size" in render_html(shown)
