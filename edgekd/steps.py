@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgekd.data import Images, Normalization, batches, normalize
+from edgekd.data import Samples
+from edgekd.distill.stage import post_training_quantized
 from edgekd.errors import ArtifactError, InputError, ParityError, PruneError
 from edgekd.export.artifacts import save_student
 from edgekd.export.onnx_backend import export_onnx
+from edgekd.inputs import Inputs
 from edgekd.models.load import LoadedModel, load_model
 from edgekd.models.signature import random_examples
 from edgekd.prune.groups import ChannelMap
 from edgekd.prune.slicing import narrow
-from edgekd.quantize.prepare import calibrate, prepare
+from edgekd.recipe import Recipe
 from edgekd.records import Plan, Precision, Target
 from edgekd.search.accuracy import recalibrate
 from edgekd.search.space import count_operators, width_space
@@ -25,7 +27,6 @@ from edgekd.store import read_json
 
 # Of the largest output: how far a file may be from the network it was written from, on random inputs.
 _TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.5}
-_CALIBRATION_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ def prune_model(
     plan: Plan,
     *,
     output: Path,
-    recalibration: tuple[Images, Normalization] | None = None,
+    inputs: Inputs | None = None,
 ) -> Pruned:
     """Prune to a plan and write the result as `student.pt2`, `weights.safetensors` and `plan.json`.
 
@@ -93,7 +94,7 @@ def prune_model(
         channels: Its ranked groups.
         plan: One width for each prunable group.
         output: The folder.
-        recalibration: Images that batch norms are estimated on anew; without them accuracy suffers.
+        inputs: The data that batch norms are estimated on anew; without it accuracy suffers.
 
     Raises:
         InputError: The plan is for another network.
@@ -104,8 +105,8 @@ def prune_model(
         network = narrow(model.network, channels, plan)
     except PruneError as error:  # here it was the user who brought model and plan together
         raise InputError("--plan", expected=error.expected, found=error.found, hint=error.hint) from error
-    if recalibration is not None:
-        recalibrate(network, *recalibration)
+    if inputs is not None:
+        recalibrate(network, calibration_samples(inputs), inputs.normalization)
     save_student(network, output, plan, model.examples())
     saved = load_model(output / "student.pt2")
     with torch.no_grad():
@@ -123,11 +124,11 @@ def export_model(
     *,
     output: Path,
     stem: str,
-    calibration: tuple[Images, Normalization] | None = None,
+    inputs: Inputs | None = None,
 ) -> tuple[Path, ...]:
     """Write the ONNX files a target wants, run each in onnxruntime, and return their paths.
 
-    int8 by post-training quantization needs `calibration` images; without them it is left out.
+    int8 by post-training quantization needs data to calibrate on; without `inputs` it is left out.
 
     Raises:
         ExportError: An operator has no ONNX form, or a file cannot be written.
@@ -137,11 +138,9 @@ def export_model(
     for precision, _ in target.artifacts:
         network = model.network
         if precision == "int8":
-            if calibration is None:
+            if inputs is None:
                 continue
-            images, normalization = calibration
-            network = prepare(model.network)
-            calibrate(network, (normalize(x, normalization) for x, _, _ in batches(images, _CALIBRATION_BATCH)))
+            network = post_training_quantized(model.network, inputs, calibration_samples(inputs))
         path = output / f"{stem}.{precision}.onnx"
         names = tuple(spec.name for spec in model.outputs)
         metadata = {"edgekd.precision": precision, "edgekd.model_sha256": model.digest}
@@ -149,6 +148,12 @@ def export_model(
         _require_same(network, _run_onnx(path, model), model, str(path), _TOLERANCES[precision])
         paths.append(path)
     return tuple(paths)
+
+
+def calibration_samples(inputs: Inputs) -> Samples:
+    """Return the training samples that batch norms and ranges are estimated on."""
+    defaults = Recipe()
+    return inputs.splits.train.sample(defaults.recalibration_samples, defaults.seed)
 
 
 def _run_onnx(path: Path, model: LoadedModel) -> tuple[torch.Tensor, ...]:

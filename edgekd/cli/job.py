@@ -58,7 +58,7 @@ def job_options(command: _Function) -> _Function:
         click.option("--max-size", help="Budget for the ONNX file that --size-of names, for instance 250KB."),
         click.option(
             "--task",
-            help="classification, multi-label, regression, segmentation, embedding, or an installed one. [classification]",
+            help="classification, multi-label, regression, segmentation, embedding, or another. [classification]",
         ),
         click.option("--target", "target_name", required=True, help="Device; `edgekd targets list` names them."),
         click.option(

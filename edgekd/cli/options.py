@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,8 +14,7 @@ from edgekd.records import Finding, TensorSpec
 from edgekd.report.escape import printable
 
 if TYPE_CHECKING:
-    from edgekd.data import Images, Normalization
-    from edgekd.inputs import ModelSource
+    from edgekd.inputs import Inputs, ModelSource
     from edgekd.models.load import LoadedModel
 
 _DTYPES = ("float32", "int64", "int32", "bool")
@@ -54,22 +52,21 @@ def compute_options(command: _Function) -> _Function:
     return command
 
 
-def data_option(purpose: str) -> Callable[[_Function], _Function]:
-    """Add the images a command can use; `purpose` says what for."""
-    return click.option("--data", type=click.Path(path_type=Path), help=f"Image folder, zip of one, or .npz. {purpose}")
+def data_options(purpose: str) -> Callable[[_Function], _Function]:
+    """Add the data a command can use, and what it is for; `purpose` says what the command does with it."""
+
+    def add(command: _Function) -> _Function:
+        task = click.option("--task", help="What the network is for, as in `compress`. [classification]")
+        data = click.option(
+            "--data", type=click.Path(path_type=Path), help=f"Image folder, zip of one, or .npz. {purpose}"
+        )
+        return data(task(command))
+
+    return add
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandImages:
-    """The images of a command: some of `train` for calibration, and `validation`."""
-
-    calibration: Images
-    validation: Images
-    normalization: Normalization
-
-
-def load_with_images(options: dict[str, Any]) -> tuple[LoadedModel, CommandImages | None]:
-    """Return the model of the options, and the images of `--data` if there are any.
+def load_with_data(options: dict[str, Any]) -> tuple[LoadedModel, Inputs | None]:
+    """Return the model of the options, and with `--data` what it works on.
 
     Raises:
         ModelError: The model cannot be used.
@@ -81,13 +78,8 @@ def load_with_images(options: dict[str, Any]) -> tuple[LoadedModel, CommandImage
     source = model_source(options)
     if options["data"] is None:
         return load_source(source), None
-    recipe = Recipe()
-    inputs = load_inputs(source, options["data"], recipe, None)
-    return inputs.model, CommandImages(
-        calibration=inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed),
-        validation=inputs.splits.validation,
-        normalization=inputs.normalization,
-    )
+    inputs = load_inputs(source, options["data"], Recipe(task=options["task"] or "classification"), None)
+    return inputs.model, inputs
 
 
 def model_source(options: dict[str, Any]) -> ModelSource:

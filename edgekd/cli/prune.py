@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgekd.cli.options import compute_options, data_option, load_with_images, model_options, show_remarks
+from edgekd.cli.options import compute_options, data_options, load_with_data, model_options, show_remarks
 from edgekd.errors import InputError
-from edgekd.quantities import format_count
+from edgekd.quantities import describe_metric, format_count
 
 
 @click.command(epilog="\b\nExample:\n  edgekd prune model.pt2 --ratio 0.5 --multiple 8 --output half/")
@@ -18,7 +19,7 @@ from edgekd.quantities import format_count
 @click.option("--ratio", type=float, help="Instead of a plan: the share of every group that stays, for instance 0.5.")
 @click.option("--multiple", type=click.IntRange(min=1), default=8, help="With --ratio: widths are multiples of it. [8]")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the pruned model.")
-@data_option("Estimates batch norms anew and measures accuracy.")
+@data_options("Estimates batch norms anew and measures the task's metric.")
 @compute_options
 def prune(
     place: str | None, ratio: float | None, multiple: int, output: Path, as_json: bool, quiet: bool, **options: Any
@@ -26,7 +27,7 @@ def prune(
     """Prune a network to a plan: `student.pt2`, weights and plan, checked after writing."""
     import json
 
-    from edgekd.models.evaluate import accuracy
+    from edgekd.models.evaluate import measure
     from edgekd.prune.groups import find_groups
     from edgekd.prune.importance import rank_units
     from edgekd.steps import prune_model, read_plan, uniform_plan
@@ -34,14 +35,13 @@ def prune(
     if (place is None) == (ratio is None):
         raise InputError("--plan, --ratio", expected="one of them", found="both or none", hint="Leave one out.")
     plan = read_plan(place) if place is not None else None
-    model, images = load_with_images(options)
+    model, inputs = load_with_data(options)
     show_remarks(model.remarks)
     channels = rank_units(model.network, find_groups(model.network))
     if plan is None:
         assert ratio is not None  # one of the two is there
         plan = uniform_plan(channels, ratio, multiple)
-    recalibration = (images.calibration, images.normalization) if images is not None else None
-    result = prune_model(model, channels, plan, output=output, recalibration=recalibration)
+    result = prune_model(model, channels, plan, output=output, inputs=inputs)
     document: dict[str, Any] = {
         "schema_version": 1,
         "plan": plan.document(),
@@ -49,9 +49,11 @@ def prune(
         "macs": list(result.macs),
         "output": str(output),
     }
-    if images is not None:
-        metric = accuracy(result.network, images.validation, images.normalization, split="validation")
-        document["accuracy"] = {"value": metric.value, "samples": metric.samples, "split": metric.split}
+    if inputs is not None:
+        validation, task = inputs.splits.validation, inputs.task
+        metric = measure(result.network, validation, inputs.normalization, split="validation", task=task)
+        document["metric"] = dataclasses.asdict(metric)
+        document["description"] = describe_metric(metric)
     elif not quiet:
         click.echo("note: batch norms keep the statistics of the whole network; --data estimates them anew", err=True)
     click.echo(json.dumps(document, indent=2) if as_json else _text(document))
@@ -62,9 +64,6 @@ def _text(document: dict[str, Any]) -> str:
     for name in ("parameters", "macs"):
         before, after = document[name]
         lines.append(f"{name:<11} {format_count(before)} -> {format_count(after)}")
-    if "accuracy" in document:
-        metric = document["accuracy"]
-        lines.append(
-            f"accuracy    {metric['value']:.2%} of {metric['samples']:,} validation images, before any training"
-        )
+    if "metric" in document:
+        lines.append(f"before any training: {document['description']}")
     return "\n".join(lines)

@@ -279,7 +279,7 @@ def options(*given: str) -> Mistake:
         (options("--mean", "nan"), "--mean", ("'nan'",)),
         (options("--std", "0"), "teacher.pt2", ("positive std",)),
         (options("--std", "inf"), "--std", ("'inf'",)),
-        (options("--input-size", "8,8"), "--input-size", ("channels,height,width", "'8,8'")),
+        (options("--input-size", "8,8"), "--input-size", ("(1, 8, 8)", "(8, 8)")),
         (options("--input-size", "1,8.5,8"), "--input-size", ("'1,8.5,8'",)),
         (options("--input-size", "1,nan,8"), "--input-size", ("'1,nan,8'",)),
         (options("--input-size", "1,inf,8"), "--input-size", ("'1,inf,8'",)),

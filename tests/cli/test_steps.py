@@ -35,7 +35,7 @@ def test_a_ratio_halves_the_network_and_the_result_can_be_pruned_again(
     assert document["parameters"][1] < 0.4 * document["parameters"][0]
     assert document["macs"][1] < 0.4 * document["macs"][0]
     assert all(width % 8 == 0 for width in document["plan"]["widths"].values())
-    assert 0 < document["accuracy"]["value"] <= 1
+    assert 0 < document["metric"]["value"] <= 1
     assert {path.name for path in (tmp_path / "half").iterdir()} == {"student.pt2", "weights.safetensors", "plan.json"}
     again = ["prune", str(tmp_path / "half" / "student.pt2"), "--ratio", "0.5", "--output", str(tmp_path / "quarter")]
     assert run(again) == 0
