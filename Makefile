@@ -28,7 +28,7 @@ demo: venv
 	  --max-size 40KB --epochs 20 --augment crop --baseline --run $(DEMO)/run
 
 test: venv
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: venv
 	$(BIN)/ruff format --check .

@@ -8,8 +8,7 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnxruntime
@@ -56,7 +55,10 @@ def _every_network(check: str) -> pytest.MarkDecorator:
         if f"{name}/{check}" in EXEMPT:
             continue
         reason = not_yet(name, check)
-        cases.append(pytest.param(name, marks=[pytest.mark.xfail(reason=reason, strict=True)] if reason else []))
+        # All checks of a network in one process: what is made once for it is made once.
+        marks = [pytest.mark.xdist_group(name)]
+        marks += [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        cases.append(pytest.param(name, marks=marks))
     return pytest.mark.parametrize("name", cases)
 
 
@@ -205,39 +207,40 @@ def test_a_pruned_network_trains(name):
     assert torch.isfinite(torch.cat([output.flatten() for output in _run(_trained(name), inputs_of(name, 4))])).all()
 
 
+# What the fresh process runs: it knows nothing of the library, which the files must not need.
 _LOAD = """
 import sys, warnings
 from pathlib import Path
 import torch
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
-for path in sorted(Path(sys.argv[1]).glob("*.pt2")):
+for line in sys.stdin:
+    path = Path(line.strip())
     with torch.no_grad():
         outputs = torch.export.load(path).module()(*torch.load(path.with_suffix(".inputs")))
     torch.save(outputs, path.with_suffix(".outputs"))
+    print("done", flush=True)
 """
 
 
 @pytest.fixture(scope="module")
-def reloaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save every network that can be, and let one fresh process load and run them all."""
-    folder = tmp_path_factory.mktemp("programs")
-    for name in NETWORKS:
-        if not_yet(name, "reload") or not_yet(name, "training"):
-            continue
-        inputs = inputs_of(name, 3, 7)
-        torch.export.save(export(_trained(name), inputs), folder / f"{name}.pt2")
-        torch.save(inputs, folder / f"{name}.inputs")
-    # A fresh process has no warning filters of ours, and nothing of the library, which the files must not need.
-    done = subprocess.run([sys.executable, "-c", _LOAD, str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
+def loader() -> Iterator[subprocess.Popen[str]]:
+    """A process that opens and runs one file after the other; importing torch anew for each would take minutes."""
+    command = [sys.executable, "-c", _LOAD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 @_every_network("reload")
-def test_a_saved_pruned_network_answers_the_same_in_a_fresh_process(name, reloaded):
-    outputs = flat(torch.load(reloaded / f"{name}.outputs"))
-    _assert_close(outputs, _run(_trained(name), inputs_of(name, 3, 7)))
+def test_a_saved_pruned_network_answers_the_same_in_a_fresh_process(name, loader, tmp_path):
+    inputs = inputs_of(name, 3, 7)
+    torch.export.save(export(_trained(name), inputs), tmp_path / "net.pt2")
+    torch.save(inputs, tmp_path / "net.inputs")
+    print(tmp_path / "net.pt2", file=loader.stdin, flush=True)
+    assert loader.stdout.readline() == "done\n"
+    _assert_close(flat(torch.load(tmp_path / "net.outputs")), _run(_trained(name), inputs))
 
 
 def _run_onnx(content: bytes, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
