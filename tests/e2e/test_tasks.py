@@ -181,3 +181,22 @@ def test_a_network_of_every_task_and_input_becomes_verified_artifacts(
     assert run(["evaluate", str(artifact), "--data", str(data), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert next(iter(list(found.values())[1:]))["value"] == pytest.approx(by_name["compressed int8"])
+
+
+@pytest.mark.slow
+def test_an_embedding_is_evaluated_against_the_original_beside_it_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = CASES["embedding"]
+    model, data, _ = write(tmp_path, case)
+    job = arguments(model, data, case, tmp_path / "run")
+    assert run([*job, "--epochs", "0", "--evaluations", "2"]) == 0
+    capsys.readouterr()
+    artifact = tmp_path / "run" / "artifacts" / "model.fp32.onnx"
+    assert run(["evaluate", str(artifact), "--data", str(data)]) == 0
+    assert "on 48 samples (test), higher is better" in capsys.readouterr().out
+    assert run(["evaluate", str(artifact), "--data", str(data), "--task", "embeding"]) == 2
+    assert "Did you mean 'embedding'?" in capsys.readouterr().err
+    (artifact.with_name("original.fp32.onnx")).unlink()
+    assert run(["evaluate", str(artifact), "--data", str(data)]) == 2
+    assert "original.fp32.onnx beside the artifact" in capsys.readouterr().err
