@@ -7,12 +7,17 @@ import shutil
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+import zoo
 from networks import INPUTS, images, rebuilt
+from zoo.adapter import flat
 
 from edgekd.errors import ExportError, MissingDependencyError
 from edgekd.export.onnx_backend import export_onnx
 from edgekd.export.tvm_backend import build_library, require_tvm, run_on_host
 from edgekd.hardware.target import load_target
+from edgekd.models.rewrite import rebuild
+from edgekd.records import TensorSpec
 
 COMPILER = "aarch64-linux-gnu-g++"
 needs_tvm = pytest.mark.skipif(importlib.util.find_spec("tvm") is None, reason="TVM is not installed: edgekd[tvm]")
@@ -105,3 +110,18 @@ def test_a_processor_without_a_tvm_target_is_refused(processor):
 @needs_compiler
 def test_nothing_is_missing_for_the_targets_that_ship():
     require_tvm(load_target("rpi4").processor("cpu"))
+
+
+@needs_tvm
+@pytest.mark.parametrize("name", ["dict_input", "bert"])
+def test_a_network_of_several_inputs_computes_in_tvm_what_it_computes_in_torch(name, tmp_path):
+    network, inputs = rebuild(zoo.program(name)), flat(zoo.NETWORKS[name].example_inputs(3, 0))
+    specs = tuple(
+        TensorSpec(name=f"input_{index}", shape=tuple(x.shape[1:]), dtype=str(x.dtype).removeprefix("torch."))
+        for index, x in enumerate(inputs)
+    )
+    export_onnx(network, tmp_path / "net.onnx", precision="fp32", inputs=specs, metadata={})
+    with torch.no_grad():
+        expected = network(*inputs).numpy()
+    found = run_on_host(tmp_path / "net.onnx", *(x.numpy() for x in inputs))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
