@@ -58,7 +58,7 @@ class LoadedModel:
                 self.name,
                 expected="one input of shape [batch, channels, height, width]",
                 found=_listed(self.inputs),
-                hint="Only networks on images are compressed so far; `edgekd inspect` shows others.",
+                hint="`edgekd inspect` shows what the network takes.",
             )
         channels, height, width = self.inputs[0].shape
         return channels, height, width
@@ -75,7 +75,7 @@ class LoadedModel:
                 self.name,
                 expected="logits of shape [batch, classes]",
                 found=_listed(self.outputs),
-                hint="Only classification networks are compressed so far.",
+                hint="`edgekd inspect` shows what the network gives.",
             )
         return self.outputs[0].shape[0]
 

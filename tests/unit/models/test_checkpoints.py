@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import nn
 from edgekd.errors import ModelError, UnknownNameError
 from edgekd.models.load import LoadedModel, from_module, load_model
 from edgekd.models.quiet import quiet_torch
+from edgekd.records import TensorSpec
 
 ARCH = "networks_to_load:make"
 
@@ -207,3 +209,61 @@ def test_an_entry_that_points_outside_is_refused(folder, name):
     with pytest.raises(ModelError) as caught:
         load_model(_zip(folder / "net.pt", {"net/data.pkl": b"\x80\x02.", name: b"x"}))
     assert repr(name) in caught.value.found
+
+
+# From other devices, and for networks of several inputs
+
+
+def test_weights_that_lay_on_a_gpu_are_loaded_without_one(folder):
+    torch.save(_state(), folder / "cpu.pt")
+    # As torch writes a file of a network that was on a GPU: every storage names its device.
+    with zipfile.ZipFile(folder / "cpu.pt") as source, zipfile.ZipFile(folder / "weights.pt", "w") as copy:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename.endswith("data.pkl"):
+                moved = content.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
+                assert moved != content
+                content = moved
+            copy.writestr(entry.filename, content)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load(folder / "weights.pt")
+    model = load_model(Path("weights.pt"), arch=ARCH, input_shape=INPUT_SHAPE)
+    _assert_weights(model, 0)
+    assert {parameter.device.type for parameter in model.network.parameters()} == {"cpu"}
+
+
+@pytest.fixture
+def two_inputs(folder):
+    source = """
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = torch.nn.Embedding(10, 5)
+
+        def forward(self, ids, scale):
+            return self.words(ids).mean(1) * scale
+
+    def make():
+        return Net()
+    """
+    (folder / "pairs_to_load.py").write_text(textwrap.dedent(source))
+    torch.save({"words.weight": torch.ones(10, 5)}, "pair.pt")
+    return "pairs_to_load:make"
+
+
+def test_a_network_of_two_inputs_that_is_given_one_is_refused(two_inputs):
+    with pytest.raises(ModelError, match="missing a required argument: 'scale'") as caught:
+        load_model(Path("pair.pt"), arch=two_inputs, inputs=(TensorSpec(name="ids", shape=(7,), dtype="int64"),))
+    assert caught.value.expected == "a network that takes 1 input of shape [batch, 7]"
+
+
+def test_a_network_of_two_inputs_is_opened_with_two_sizes(two_inputs):
+    inputs = (TensorSpec(name="a", shape=(7,), dtype="int64"), TensorSpec(name="b", shape=(5,)))
+    model = load_model(Path("pair.pt"), arch=two_inputs, inputs=inputs)
+    assert [(spec.name, spec.shape, spec.dtype) for spec in model.inputs] == [
+        ("ids", (7,), "int64"),
+        ("scale", (5,), "float32"),
+    ]
