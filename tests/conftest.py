@@ -1,7 +1,4 @@
-"""What several folders of tests share: a trained teacher, and one finished run of it.
-
-Being here makes `networks.py` and `digits.py` importable: pytest puts the folder of a conftest on the path.
-"""
+"""What several folders of tests share: a trained teacher, and one finished run of it."""
 
 from __future__ import annotations
 
