@@ -26,7 +26,7 @@ MODEL = Path("../shared/models/resnet56_cifar10jpeg.pt2")
 DATA = Path("../shared/data/cifar10")
 TARGETS = ("rpi4", "jetson-tx2")
 BUDGET = ("--max-size", "427KB", "--baseline")
-RECIPE = ("--epochs", "8", "--train-precision", "bf16", "--evaluations", "144", "--holdout", "test")
+RECIPE = ("--epochs", "7", "--train-precision", "bf16", "--evaluations", "144", "--holdout", "test")
 CACHE = ("--cache", "runs/cache")
 BEGIN, END = "<!-- resnet56: begin -->", "<!-- resnet56: end -->"
 

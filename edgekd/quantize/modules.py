@@ -20,6 +20,32 @@ Layer = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.Lin
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
+class _FakeQuantize(torch.autograd.Function):
+    """`torch.fake_quantize_per_tensor_affine` to uint8, bit for bit, in vectorized operators.
+
+    Torch's own kernel goes through the values one by one: 8 ms instead of 1 for `[128, 16, 32, 32]` on two cores.
+    The gradient passes where the value was not clamped (straight-through).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
+        lowest = -float(zero_point)
+        highest = lowest + QMAX_ACTIVATION
+        ctx.save_for_backward(x)
+        ctx.edges = (lowest - 0.5) * float(scale), (highest + 0.5) * float(scale)
+        return (x * (1.0 / scale)).round_().clamp_(lowest, highest).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradients[0], x, *ctx.edges), None, None
+
+
+def _in_memory_order(x: torch.Tensor) -> torch.Tensor:
+    """Return a view whose last axis is the one that is dense in memory: reductions over all of it need no copy."""
+    return x.permute(0, 2, 3, 1) if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) else x
+
+
 class ActivationQuantizer(nn.Module):
     """Fake-quantize a tensor to uint8 with a range estimated by a moving average of minima and maxima.
 
@@ -42,7 +68,7 @@ class ActivationQuantizer(nn.Module):
 
     def observe(self, x: torch.Tensor) -> None:
         """Move the range towards the minimum and maximum of `x`."""
-        low, high = torch.aminmax(x.detach())
+        low, high = torch.aminmax(_in_memory_order(x.detach()))
         low, high = low.clamp(max=0.0), high.clamp(min=0.0)
         rate = self.momentum if bool(self.high > self.low) else 1.0
         self.low.lerp_(low, rate)
@@ -54,7 +80,8 @@ class ActivationQuantizer(nn.Module):
         """Return `x` rounded to the 256 representable values."""
         if self.is_observing:
             self.observe(x)
-        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, 0, QMAX_ACTIVATION)
+        quantized: torch.Tensor = _FakeQuantize.apply(x, self.scale, self.zero_point)  # type: ignore[no-untyped-call]
+        return quantized
 
 
 class _RoundBias(torch.autograd.Function):

@@ -91,6 +91,34 @@ def test_the_gradient_passes_inside_the_range_and_stops_outside():
     assert x.grad.tolist() == [0.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("bounds", [(-1.3, 2.9), (0.0, 1.7), (-2.0, 0.0)], ids=["both", "positive", "negative"])
+def test_values_and_gradients_are_those_of_the_fake_quantization_in_torch(bounds, memory_format):
+    quantizer = ActivationQuantizer()
+    quantizer(torch.tensor(bounds))
+    quantizer.is_observing = False
+    own, reference = (
+        (images(8, seed=1) * 2).to(memory_format=memory_format).requires_grad_() for _ in range(2)
+    )  # fmt: skip
+    weights = images(8, seed=2)
+    ours = quantizer(own)
+    theirs = torch.fake_quantize_per_tensor_affine(reference, quantizer.scale, quantizer.zero_point, 0, 255)
+    (ours * weights).sum().backward()
+    (theirs * weights).sum().backward()
+    assert torch.equal(ours, theirs)
+    assert torch.equal(own.grad, reference.grad)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (7,), (2, 3), (2, 5, 4)])
+def test_the_range_is_that_of_all_values_whatever_their_order_in_memory(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if x.dim() == 4:
+        x = x.to(memory_format=torch.channels_last)
+    quantizer = ActivationQuantizer()
+    quantizer(x)
+    assert (float(quantizer.low), float(quantizer.high)) == (float(x.min()), float(x.max()))
+
+
 # One layer
 
 
