@@ -41,4 +41,5 @@ format: venv
 
 bench: venv
 	$(BIN)/python benchmarks/slicing.py
+	$(BIN)/python benchmarks/onnx_export.py
 	$(BIN)/python benchmarks/resnet56_cifar10.py

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import platform
-import statistics
-import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
+import timing
 import torch
 from networks import MobileNetV2, ResNet56
 from torch import nn
@@ -28,24 +25,10 @@ from edgekd.prune.importance import rank_units
 from edgekd.prune.slicing import narrow
 from edgekd.records import Plan
 
-RESULTS = Path(__file__).parent / "results"
-
-
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "CIFAR ResNet-56": (ResNet56, (3, 32, 32)),
     "MobileNetV2": (MobileNetV2, (3, 96, 96)),
 }
-
-
-def median_ms(function: Callable[[], object], repeats: int) -> tuple[float, float, float]:
-    """Return median, smallest and largest time in milliseconds, after one call that is not counted."""
-    function()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times), min(times), max(times)
 
 
 def prune_copy(model: nn.Module, example: torch.Tensor) -> nn.Module:
@@ -61,18 +44,21 @@ def prune_copy(model: nn.Module, example: torch.Tensor) -> nn.Module:
     return pruned
 
 
-def measure(model: nn.Module, shape: tuple[int, ...], repeats: int) -> dict[str, tuple[float, float, float]]:
-    """Return the times of each way to half the width, in milliseconds."""
+def measure(model: nn.Module, shape: tuple[int, ...], *, label: str, repeats: int) -> dict[str, Any]:
+    """Time each way to half the width."""
     network = rebuild(export_program(model, (torch.zeros(2, *shape),)))
     channels = rank_units(network, find_groups(network))
     plan = Plan(widths=tuple((group.name, max(1, group.units // 2)) for group in channels.prunable))
+    ways = {
+        "edgekd find groups": lambda: find_groups(network),
+        "edgekd narrow": lambda: narrow(network, channels, plan),
+        "torch-pruning prune a copy": lambda: prune_copy(model, torch.zeros(1, *shape)),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {
-            "edgekd find groups": median_ms(lambda: find_groups(network), repeats),
-            "edgekd narrow": median_ms(lambda: narrow(network, channels, plan), repeats),
-            "torch-pruning prune a copy": median_ms(lambda: prune_copy(model, torch.zeros(1, *shape)), repeats),
-        }
+        measured = timing.compare(ways, label=label, repeats=repeats)
+    ratio = timing.ratio(measured, "torch-pruning prune a copy", "edgekd narrow")
+    return {"milliseconds": measured, "ratio": ratio}
 
 
 def main() -> None:
@@ -81,22 +67,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
     torch.manual_seed(0)
-    networks = {}
-    for name, (factory, shape) in NETWORKS.items():
-        measured = measure(factory().eval(), shape, repeats)
-        ratio = measured["torch-pruning prune a copy"][0] / measured["edgekd narrow"][0]
-        for way, (median, low, high) in measured.items():
-            print(f"{name:<18}{way:<28} median {median:8.1f} ms   ({low:.1f} to {high:.1f}, {repeats} runs)")
-        print(f"{name:<18}torch-pruning / edgekd narrow: {ratio:.0f}")
-        times = {n: {"median": m, "min": lo, "max": hi} for n, (m, lo, hi) in measured.items()}
-        networks[name] = {"milliseconds": times, "ratio": ratio}
-    document = {
-        "repeats": repeats,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "networks": networks,
+    networks = {
+        name: measure(factory().eval(), shape, label=name, repeats=repeats)
+        for name, (factory, shape) in NETWORKS.items()
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "slicing.json").write_text(json.dumps(document, indent=2) + "\n")
+    timing.keep("slicing", repeats=repeats, networks=networks)
 
 
 if __name__ == "__main__":

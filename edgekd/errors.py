@@ -121,6 +121,10 @@ class MissingDependencyError(SetupError):
     """A library or program is missing; the hint gives the command that installs it."""
 
 
+class DeviceError(SetupError):
+    """A device to measure on cannot be reached, or cannot do what is asked of it."""
+
+
 class StageError(EdgeKDError):
     """A stage failed half way."""
 
@@ -141,3 +145,7 @@ class DistillError(StageError):
 
 class ExportError(StageError):
     """An artifact could not be written."""
+
+
+class ConnectionLostError(StageError):
+    """A device that was being measured is gone."""

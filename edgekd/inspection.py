@@ -8,7 +8,7 @@ import numpy as np
 from torch import fx
 
 from edgekd.errors import EdgeKDError
-from edgekd.export.onnx_backend import onnx_model
+from edgekd.export.onnx.export import onnx_model
 from edgekd.models.load import LoadedModel
 from edgekd.models.memory import peak_activations
 from edgekd.prune.groups import ChannelMap, find_groups

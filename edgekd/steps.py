@@ -13,7 +13,7 @@ from edgekd.data import Samples
 from edgekd.distill.stage import post_training_quantized
 from edgekd.errors import ArtifactError, InputError, ParityError, PruneError
 from edgekd.export.artifacts import save_student
-from edgekd.export.onnx_backend import export_onnx
+from edgekd.export.onnx.export import export_onnx
 from edgekd.inputs import Inputs
 from edgekd.models.load import LoadedModel, load_model
 from edgekd.models.signature import random_examples

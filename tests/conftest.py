@@ -9,6 +9,13 @@ import pytest
 from digits import Digits, FinishedRun, make_digits
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests of the finished run to one process, so that it is made once."""
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("finished"))
+
+
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     """Train the teacher of the digits example for four epochs (about 95 % on the test part)."""

@@ -21,14 +21,14 @@ DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob(
 
 # Lowest first. A part of the package imports from the layers below its own, and from itself.
 LAYERS = (
-    {"errors", "records"},
+    {"errors", "records", "agent"},
     {"quantities", "store", "recipe", "progress", "events"},
     {"tasks"},
     {"journal", "data", "hardware", "report"},
     {"checks", "models"},
     {"prune"},
     {"quantize", "inputs"},
-    {"export", "job"},
+    {"export", "job", "profiling"},
     {"search", "distill"},
     {"stages", "steps", "inspection"},
     {"pipeline"},

@@ -20,7 +20,7 @@ _BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 @click.command(epilog="\b\nExample:\n  edgekd inspect model.pt2 --target rpi4 --target jetson-tx2")
 @model_options
 @click.option("--target", "targets", multiple=True, help="Predict the cost on this device; may be repeated.")
-@click.option("--no-files", is_flag=True, help="Do not write ONNX files to know their sizes, which takes seconds each.")
+@click.option("--no-files", is_flag=True, help="Do not write ONNX files to know their sizes.")
 @compute_options
 def inspect(targets: tuple[str, ...], no_files: bool, as_json: bool, quiet: bool, **options: object) -> None:
     """Show a network's channel groups, sizes and predicted cost."""

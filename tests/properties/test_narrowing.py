@@ -16,7 +16,7 @@ from networks import CLASSES, INPUTS, NETWORKS, images, rebuilt
 from torch import fx, nn
 
 from edgekd.errors import PruneError
-from edgekd.export.onnx_backend import onnx_model
+from edgekd.export.onnx.export import onnx_model
 from edgekd.models.layers import ChannelPad
 from edgekd.prune.groups import ChannelMap, find_groups
 from edgekd.prune.importance import rank_units

@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from edgekd.export.onnx_backend import onnx_model
+from edgekd.export.onnx.export import onnx_model
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
 from edgekd.quantize.prepare import calibrate

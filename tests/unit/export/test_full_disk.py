@@ -14,7 +14,7 @@ from networks import EXAMPLES, INPUTS, rebuilt
 
 from edgekd.errors import ExportError
 from edgekd.export.artifacts import save_student
-from edgekd.export.onnx_backend import export_onnx
+from edgekd.export.onnx.export import export_onnx
 from edgekd.prune.groups import find_groups
 from edgekd.store import written_whole
 

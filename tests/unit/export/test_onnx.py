@@ -15,8 +15,9 @@ from networks import EXAMPLES, INPUT_SHAPE, INPUTS, NETWORKS, images, rebuilt
 from torch import fx, nn
 
 from edgekd.errors import ExportError
-from edgekd.export.onnx_backend import IR_VERSION, export_onnx, onnx_model
-from edgekd.export.qdq import OPSET, to_qdq
+from edgekd.export.onnx.export import export_onnx, onnx_model
+from edgekd.export.onnx.graph import IR_VERSION, OPSET
+from edgekd.export.onnx.qdq import to_qdq
 from edgekd.export.size import fit_size
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild

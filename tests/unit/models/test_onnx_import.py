@@ -183,7 +183,7 @@ def test_operators_of_other_kinds_of_networks_come_back_from_the_newer_exporter(
 
 @pytest.mark.slow
 def test_our_own_float_file_comes_back(tmp_path):
-    from edgekd.export.onnx_backend import export_onnx
+    from edgekd.export.onnx.export import export_onnx
 
     path = tmp_path / "model.fp32.onnx"
     export_onnx(rebuilt("padded"), path, precision="fp32", inputs=INPUTS, metadata={})

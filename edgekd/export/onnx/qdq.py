@@ -1,4 +1,4 @@
-"""A prepared network as the QuantizeLinear / DequantizeLinear pairs that integer runtimes fuse.
+"""For `traced`: a prepared network as the QuantizeLinear / DequantizeLinear pairs that integer runtimes fuse.
 
 Weights and biases become int8 and int32 constants; every fake quantizer becomes a pair. Operators that only move
 values get a pair with the range of their input, without which the runtime would leave integers there.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import fx, nn
 
+from edgekd.export.onnx.graph import OPSET
+from edgekd.export.onnx.quantized import integer_constants
 from edgekd.quantize.fold import copy_graph, module_of
-from edgekd.quantize.modules import QMAX_WEIGHT, ActivationQuantizer, QuantizedLayer, apply_layer
+from edgekd.quantize.modules import ActivationQuantizer, QuantizedLayer, apply_layer
 from edgekd.quantize.prepare import moves_values, quantizer_before
-
-OPSET = 18
 
 
 class _Pair(nn.Module):
@@ -55,21 +55,15 @@ class _IntegerLayer(nn.Module):
 
     def __init__(self, quantized: QuantizedLayer, input_scale: torch.Tensor) -> None:
         super().__init__()
-        layer, scale = quantized.layer, quantized.weight_scale()
-        shape = [1] * layer.weight.dim()
-        shape[quantized.axis] = -1
-        weight = (layer.weight.detach() / scale.view(shape)).round().clamp(-QMAX_WEIGHT, QMAX_WEIGHT)
-        self.layer, self.axis = layer, quantized.axis
-        self.register_buffer("weight", weight.to(torch.int8))
-        self.register_buffer("weight_scale", scale)
-        self.register_buffer("weight_zero", torch.zeros_like(scale, dtype=torch.int8))
-        self.has_bias = layer.bias is not None
-        if layer.bias is not None:
-            step = quantized.bias_step(scale, input_scale)
-            limit = 2.0**31 - 1
-            bias = (layer.bias.detach().double() / step).round().clamp(-limit, limit)
-            self.register_buffer("bias", bias.to(torch.int32))
-            self.register_buffer("bias_scale", step)
+        constants = integer_constants(quantized, input_scale)
+        self.layer, self.axis = quantized.layer, constants.axis
+        self.register_buffer("weight", constants.weight)
+        self.register_buffer("weight_scale", constants.weight_scale)
+        self.register_buffer("weight_zero", torch.zeros_like(constants.weight_scale, dtype=torch.int8))
+        self.has_bias = constants.bias is not None
+        if self.has_bias:
+            self.register_buffer("bias", constants.bias)
+            self.register_buffer("bias_scale", constants.bias_scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = _dequantize(self.weight, self.weight_scale, self.weight_zero, axis=self.axis)

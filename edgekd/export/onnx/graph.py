@@ -1,0 +1,108 @@
+"""An ONNX graph under construction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekd.records import TensorSpec
+
+OPSET = 18
+IR_VERSION = 10
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+_ELEMENT_TYPES = {
+    torch.float32: TensorProto.FLOAT,
+    torch.float16: TensorProto.FLOAT16,
+    torch.bool: TensorProto.BOOL,
+    torch.uint8: TensorProto.UINT8,
+    torch.int8: TensorProto.INT8,
+    torch.int32: TensorProto.INT32,
+    torch.int64: TensorProto.INT64,
+}
+
+
+class OnnxGraph:
+    """Nodes in the order they run, constants stored once, short names.
+
+    With `in_half`, floating constants are stored as fp16.
+    """
+
+    def __init__(self, *, in_half: bool = False) -> None:
+        self.in_half = in_half
+        self._nodes: list[Any] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._tensors: list[Any] = []
+        self._values = 0
+        self._renamed: dict[str, str] = {}
+
+    def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append a node and return the name of its output; an absent optional input is an empty name."""
+        name = output or self._fresh()
+        node = helper.make_node(operator, inputs, [name])
+        # Sorted, because the order of keyword arguments is the caller's habit.
+        node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in sorted(attributes))
+        self._nodes.append(node)
+        return name
+
+    def constant(self, value: torch.Tensor | np.ndarray[Any, Any]) -> str:
+        """Return the name of a stored tensor of the network; equal ones are stored once."""
+        array = value.detach().contiguous().numpy() if isinstance(value, torch.Tensor) else np.asarray(value, order="C")
+        if self.in_half and array.dtype.kind == "f":
+            # Numbers that stand for "none of it", as in masks, are beyond fp16: infinity times zero would be no number.
+            array = np.where(np.isfinite(array), array.clip(-_LARGEST_HALF, _LARGEST_HALF), array).astype(np.float16)
+        return self.fixed(array)
+
+    def fixed(self, array: np.ndarray[Any, Any]) -> str:
+        """Return the name of a stored array whose type does not depend on `in_half`."""
+        key = (str(array.dtype), tuple(array.shape), array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._fresh()
+            self._tensors.append(numpy_helper.from_array(array, self._constants[key]))
+        return self._constants[key]
+
+    def integers(self, *values: int) -> str:
+        """Return the name of a list of sizes, axes or indices."""
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def number(self, value: float) -> str:
+        """Return the name of a single floating number."""
+        return self.constant(np.array(value, dtype=np.float32))
+
+    def cast(self, x: str, dtype: torch.dtype, *, output: str = "") -> str:
+        """Convert a value."""
+        return self.add("Cast", x, output=output, to=_ELEMENT_TYPES[dtype])
+
+    def rename(self, value: str, name: str) -> None:
+        """Give a value the name of an output; a value that has one, or is an input, is copied."""
+        produced = any(value in node.output for node in self._nodes)
+        if not produced:
+            self.add("Identity", self._renamed.get(value, value), output=name)
+            return
+        self._renamed[value] = name
+        for node in self._nodes:
+            node.input[:] = [name if known == value else known for known in node.input]
+            node.output[:] = [name if known == value else known for known in node.output]
+
+    def model(self, inputs: Sequence[TensorSpec], outputs: Sequence[tuple[str, torch.dtype]]) -> Any:
+        """Return the `onnx.ModelProto`; the first axis of every input and output is the batch."""
+        given = [
+            helper.make_tensor_value_info(spec.name, _ELEMENT_TYPES[getattr(torch, spec.dtype)], ["batch", *spec.shape])
+            for spec in inputs
+        ]
+        made = [helper.make_tensor_value_info(name, _ELEMENT_TYPES[dtype], None) for name, dtype in outputs]
+        graph = helper.make_graph(self._nodes, "network", given, made, initializer=self._tensors)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model.producer_name = "edgekd"
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        del model.graph.output[:]
+        model.graph.output.extend(inferred.graph.output)
+        return model
+
+    def _fresh(self) -> str:
+        self._values += 1
+        return f"_{np.base_repr(self._values, 36).lower()}"
