@@ -1,0 +1,1 @@
+"""Measure operators and models on a device: here, over ssh, or through TVM's tracker."""
