@@ -18,22 +18,63 @@ Level = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cores:
+    """Equal cores of a processor, for instance one cluster of a big.LITTLE design.
+
+    `count` is `None` where a description covers processors of any size. `isa` are the instruction sets that matter to
+    networks, by the names of /proc/cpuinfo, as `asimddp` or `avx512_vnni`.
+    """
+
+    name: str
+    count: int | None = None
+    isa: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where facts of a target come from. A fact is a key of its file, as `memory_bytes` or `processors.cpu.fast`.
+
+    `note` says what the source does not: how a fact follows from it, or that it was not at hand.
+    """
+
+    facts: tuple[str, ...]
+    cite: str
+    url: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Processor:
     """One compute unit of a device, as its target file describes it.
 
     `fast` are the precisions it gains from, `runs` those it merely executes. `channel_multiple` is the step in
-    which widths are chosen. `tvm_target` is the dictionary TVM compiles for, as sorted key-value pairs, or empty.
+    which widths are chosen. Of `runtimes` and `thread_counts` the first is the one that is deployed.
+    `compute_capability` is CUDA's, as "6.2". `launch_floor_us` is what an operator takes at the least, however narrow
+    it is. `tvm_target` is the dictionary TVM compiles for, as sorted key-value pairs, or empty.
     """
 
     kind: Literal["cpu", "gpu"]
     title: str
-    runtime: str
+    cores: tuple[Cores, ...]
+    runtimes: tuple[str, ...]
     fast: tuple[Precision, ...]
     runs: tuple[Precision, ...]
     channel_multiple: int
-    threads: int | None = None
+    thread_counts: tuple[int, ...] = ()
+    compute_capability: str | None = None
+    launch_floor_us: float | None = None
     tvm_target: tuple[tuple[str, str | int | tuple[str, ...]], ...] = ()
     cross_compiler: str | None = None
+
+    @property
+    def runtime(self) -> str:
+        """The runtime that is deployed."""
+        return self.runtimes[0]
+
+    @property
+    def threads(self) -> int | None:
+        """The number of threads that is deployed, if the processor has threads."""
+        return self.thread_counts[0] if self.thread_counts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +89,9 @@ class Target:
     title: str
     processors: tuple[Processor, ...]
     artifacts: tuple[tuple[Precision, str], ...]
-    memory_bytes: int
+    memory_bytes: int | None
     notes: tuple[str, ...]
-    sources: tuple[str, ...]
+    sources: tuple[Source, ...]
 
     def processor(self, kind: str) -> Processor:
         """Return the processor of that kind; `KeyError` if the device has none."""

@@ -1,7 +1,7 @@
-"""The shape of target and profile files, and errors that name the key at fault.
+"""The shape of profile files, and errors that name the key at fault in any file.
 
 Loaded only when a file is read, because pydantic takes a while to import. What a valid file means is left to
-`target` and `profile`.
+`profile`; target files are in `target_schema`.
 """
 
 from __future__ import annotations
@@ -26,40 +26,6 @@ _Logs = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ArtifactEntry(_Strict):
-    """A precision to ship and the processor that runs it."""
-
-    precision: Precision
-    processor: _Kind
-
-
-class ProcessorEntry(_Strict):
-    """One `[[processors]]` table."""
-
-    kind: _Kind
-    title: _Text
-    runtime: _Text
-    fast: list[Precision]
-    runs: list[Precision]
-    channel_multiple: _Count
-    threads: _Count | None = None
-    tvm_target: dict[str, str | int | list[str]] = {}
-    cross_compiler: _Text | None = None
-
-
-class TargetFile(_Strict):
-    """A file in `targets/`."""
-
-    schema_version: Literal[1]
-    name: _Text
-    title: _Text
-    memory_bytes: _Count
-    artifacts: Annotated[list[ArtifactEntry], Field(min_length=1)]
-    processors: Annotated[list[ProcessorEntry], Field(min_length=1)]
-    notes: list[_Text]
-    sources: Annotated[list[_Text], Field(min_length=1)]
 
 
 class ErrorEntry(_Strict):

@@ -6,15 +6,16 @@ file is really read.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekd.errors import TargetError, UnknownNameError
 from edgekd.hardware.data import data_folder
-from edgekd.records import Processor, Target
+from edgekd.records import Cores, Processor, Source, Target
 
 if TYPE_CHECKING:
-    from edgekd.hardware.schema import ProcessorEntry, TargetFile
+    from edgekd.hardware.target_schema import ProcessorEntry, TargetFile
 
 
 def target_names() -> tuple[str, ...]:
@@ -22,14 +23,20 @@ def target_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in data_folder("targets").glob("*.toml")))
 
 
+def profile_count(name: str) -> int:
+    """Return how many of the target's processors and precisions have a table to predict costs from."""
+    return len(list((data_folder("profiles") / name).glob("*.toml")))
+
+
 def load_target(name_or_path: str | Path) -> Target:
     """Return the target of that name, or the one described by a TOML file of the user's own.
 
-    Anything that ends in `.toml` or has a folder in it is taken for a path.
+    Anything that ends in `.toml` or has a folder in it is taken for a path. A file with `detect = true` describes
+    this machine: what it tells about itself overrules the file.
 
     Raises:
         UnknownNameError: There is no target of that name; the message has the nearest.
-        TargetError: The file cannot be read, or one of its keys is wrong; the message names it.
+        TargetError: The file cannot be read, one of its keys is wrong, or a fact has no source; the message names it.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml" and len(path.parts) == 1:
@@ -37,10 +44,32 @@ def load_target(name_or_path: str | Path) -> Target:
         if str(name_or_path) not in known:
             raise UnknownNameError("--target", str(name_or_path), known)
         path = data_folder("targets") / f"{name_or_path}.toml"
-    from edgekd.hardware.schema import TargetFile, read_toml
+    return read_target(path)
+
+
+def read_target(path: Path) -> Target:
+    """Return the target that a TOML file describes.
+
+    Raises:
+        TargetError: As of `load_target`.
+    """
+    from edgekd.hardware.schema import read_toml
+    from edgekd.hardware.target_schema import TargetFile
 
     content = read_toml(path, TargetFile, TargetError)
     _check_agreement(path, content)
+    _check_artifacts(path, content)
+    _check_processors(path, content)
+    _check_sources(path, content)
+    target = _to_target(content)
+    if not content.detect:
+        return target
+    from edgekd.hardware.host import as_detected, read_machine
+
+    return as_detected(target, read_machine())
+
+
+def _to_target(content: TargetFile) -> Target:
     return Target(
         name=content.name,
         title=content.title,
@@ -48,7 +77,10 @@ def load_target(name_or_path: str | Path) -> Target:
         artifacts=tuple((entry.precision, entry.processor) for entry in content.artifacts),
         memory_bytes=content.memory_bytes,
         notes=tuple(content.notes),
-        sources=tuple(content.sources),
+        sources=tuple(
+            Source(facts=tuple(entry.facts), cite=entry.cite, url=entry.url, note=entry.note)
+            for entry in content.sources
+        ),
     )
 
 
@@ -57,11 +89,14 @@ def _to_processor(entry: ProcessorEntry) -> Processor:
     return Processor(
         kind=entry.kind,
         title=entry.title,
-        runtime=entry.runtime,
+        cores=tuple(Cores(name=each.name, count=each.count, isa=tuple(each.isa)) for each in entry.cores),
+        runtimes=tuple(entry.runtimes),
         fast=tuple(entry.fast),
         runs=tuple(entry.runs),
         channel_multiple=entry.channel_multiple,
-        threads=entry.threads,
+        thread_counts=tuple(entry.thread_counts or ()),
+        compute_capability=entry.compute_capability,
+        launch_floor_us=entry.launch_floor_us,
         tvm_target=tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in items),
         cross_compiler=entry.cross_compiler,
     )
@@ -83,6 +118,17 @@ def _check_agreement(path: Path, content: TargetFile) -> None:
             found=", ".join(entry.kind for entry in content.processors),
             hint="Merge the tables of the same kind.",
         )
+    if content.detect and "cpu" not in processors:
+        raise TargetError(
+            f"{path}, key 'detect'",
+            expected="a processor of kind 'cpu', which is what can be detected",
+            found=", ".join(processors),
+            hint="Add its table, or leave 'detect' out.",
+        )
+
+
+def _check_artifacts(path: Path, content: TargetFile) -> None:
+    processors = {entry.kind: entry for entry in content.processors}
     for index, artifact in enumerate(content.artifacts):
         processor = processors.get(artifact.processor)
         if processor is None or artifact.precision not in (*processor.fast, *processor.runs):
@@ -91,4 +137,61 @@ def _check_agreement(path: Path, content: TargetFile) -> None:
                 expected="a processor of this file that executes the precision",
                 found=f"{artifact.precision} for the {artifact.processor}",
                 hint="Add the precision to 'fast' or 'runs' of that processor, or drop the artifact.",
+            )
+        # A run names its files by their precision.
+        if artifact.precision in [earlier.precision for earlier in content.artifacts[:index]]:
+            raise TargetError(
+                f"{path}, key 'artifacts.{index}'",
+                expected="each precision once",
+                found=f"{artifact.precision} again",
+                hint="Keep the one to deploy: the same file runs on both processors.",
+            )
+
+
+def _check_processors(path: Path, content: TargetFile) -> None:
+    for index, entry in enumerate(content.processors):
+        twice = [precision for precision in entry.fast if precision in entry.runs]
+        if twice:
+            raise TargetError(
+                f"{path}, key 'processors.{index}.runs'",
+                expected="precisions that are not in 'fast'",
+                found=", ".join(twice),
+                hint="Keep each precision in one of the two lists.",
+            )
+        counts = [each.count for each in entry.cores if each.count is not None]
+        most = max(entry.thread_counts or [0])
+        if len(counts) == len(entry.cores) and most > sum(counts):
+            raise TargetError(
+                f"{path}, key 'processors.{index}.thread_counts'",
+                expected=f"at most one thread a core, {sum(counts)}",
+                found=str(most),
+                hint="Correct the thread counts or the cores.",
+            )
+
+
+def _check_sources(path: Path, content: TargetFile) -> None:
+    """Every fact has a source, and every source is of a fact that is there."""
+    from edgekd.hardware.target_schema import facts_of
+
+    stated = facts_of(content)
+    for index, source in enumerate(content.sources):
+        for fact in source.facts:
+            if fact != "artifacts" and fact not in stated:
+                near = difflib.get_close_matches(fact, stated, n=1, cutoff=0.5)
+                suggestion = f"Did you mean '{near[0]}'? " if near else ""
+                raise TargetError(
+                    f"{path}, key 'sources.{index}.facts'",
+                    expected="facts that this file states",
+                    found=repr(fact),
+                    hint=f"{suggestion}Facts here: {', '.join(stated)}.",
+                )
+    sourced = {fact for source in content.sources for fact in source.facts}
+    for fact in stated:
+        if fact not in sourced:
+            raise TargetError(
+                f"{path}, key '{fact}'",
+                expected="a source that names it among its facts",
+                found="none",
+                hint="Add the fact to a [[sources]] table with 'cite' and 'url', or remove the key: what is not "
+                "known stays out.",
             )

@@ -78,6 +78,8 @@ def _raiser(error: BaseException) -> Callable[[], None]:
         ["check", "--help"],
         ["targets", "list"],
         ["targets", "list", "--json"],
+        ["targets", "show", "host"],
+        ["targets", "validate", "TARGET"],
         ["report", "RUN"],
         ["report", "RUN", "--format", "html"],
         ["report", "RUN", "--json"],
@@ -86,6 +88,7 @@ def _raiser(error: BaseException) -> Callable[[], None]:
 )
 def test_light_commands_never_load_torch(run_folder: Path, arguments: list[str]) -> None:
     places = {"FILE": str(run_folder / "report" / "report.json"), "RUN": str(run_folder)}
+    places["TARGET"] = str(Path(__file__).resolve().parents[2] / "targets" / "rpi4.toml")
     arguments = [places.get(argument, argument) for argument in arguments]
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, *arguments],

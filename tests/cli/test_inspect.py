@@ -81,7 +81,7 @@ def test_the_text_names_network_groups_and_every_target(digits: Digits, capsys: 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["gone.pt2"], "gone.pt2"), (["{model}", "--target", "rpi5000"], "Did you mean 'rpi4'?")],
+    [(["gone.pt2"], "gone.pt2"), (["{model}", "--target", "rpi5000"], "Did you mean 'rpi5'?")],
     ids=["missing model", "unknown target"],
 )
 def test_what_cannot_be_inspected_exits_with_2(

@@ -54,6 +54,24 @@ def test_a_library_is_elf_for_the_targets_machine(tmp_path, onnx_path, processor
 
 
 @needs_tvm
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+def test_a_library_for_the_host_runs_on_it(tmp_path, onnx_path):
+    import tvm
+    from tvm import relax
+
+    processor = load_target("host").processor("cpu")
+    require_tvm(processor)
+    build_library(onnx_path, tmp_path / "net.so", processor=processor, inputs=INPUTS)
+    x = images(1).numpy()
+    machine = relax.VirtualMachine(tvm.runtime.load_module(str(tmp_path / "net.so")), tvm.cpu())
+    result = machine["main"](tvm.runtime.tensor(x))
+    found = (result if hasattr(result, "numpy") else result[0]).numpy()
+    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"input": x})[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@needs_tvm
 def test_a_library_for_another_machine_than_the_targets_is_refused(tmp_path, onnx_path, processor):
     # The compiler of this machine cannot link AArch64 objects; whatever it says, nothing is left behind.
     wrong = dataclasses.replace(processor, cross_compiler=None)
