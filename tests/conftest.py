@@ -9,6 +9,7 @@ import pytest
 from digits import Digits, FinishedRun, make_digits
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all tests of the finished run to one process, so that it is made once."""
     for item in items:

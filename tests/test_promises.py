@@ -90,7 +90,9 @@ def test_imports_go_down_the_layers(path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["errors", "records", "store", "quantities", "progress", "journal"])
 def test_the_vocabulary_needs_the_standard_library_alone(module: str) -> None:
-    for name in imports_of(parse(ROOT / "edgekd" / f"{module}.py")):
+    folder = ROOT / "edgekd" / module
+    paths = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    for name in (name for path in paths for name in imports_of(parse(path))):
         top = name.split(".")[0]
         assert top in sys.stdlib_module_names or top == "edgekd", name
 
@@ -167,7 +169,7 @@ def sections() -> dict[str, str]:
         heading = section.partition("\n")[0]
         for quoted in re.findall(r"`edgekd ([^`]+)`", heading):
             words = [word for word in quoted.split() if word.islower()]
-            by_command[" ".join(words[:2] if words[0] == "targets" else words[:1])] = section
+            by_command[" ".join(words[:2] if words[0] in ("targets", "profile") else words[:1])] = section
     return by_command
 
 

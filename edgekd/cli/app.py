@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "prune": ("edgekd.cli.prune:prune", "Prune a network to a plan, and nothing else."),
         "export": ("edgekd.cli.export:export", "Write a network as the files a device wants."),
         "inspect": ("edgekd.cli.inspect:inspect", "Show a network's groups, size and predicted cost."),
+        "profile": ("edgekd.cli.profile:profile", "Measure an artifact on the device itself."),
         "evaluate": ("edgekd.cli.evaluate:evaluate", "Measure an artifact's accuracy in its runtime."),
         "report": ("edgekd.cli.report:report", "Print the report of a run."),
     }

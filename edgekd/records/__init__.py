@@ -1,0 +1,35 @@
+"""The nouns of EdgeKD: frozen values that one stage hands to the next.
+
+Standard library only, so that commands that never load torch can use them. Quantities end in their unit;
+what is not known is `None`, never zero.
+"""
+
+from edgekd.records.device import Cores, Cost, Origin, Precision, Prediction, Processor, Source, Target
+from edgekd.records.plans import Candidate, ChannelGroup, Generation, ParetoFront, Plan, TensorSpec
+from edgekd.records.results import Artifact, Budget, Finding, Level, Metric, Parity, Report, Row, StageResult
+
+__all__ = [
+    "Artifact",
+    "Budget",
+    "Candidate",
+    "ChannelGroup",
+    "Cores",
+    "Cost",
+    "Finding",
+    "Generation",
+    "Level",
+    "Metric",
+    "Origin",
+    "ParetoFront",
+    "Parity",
+    "Plan",
+    "Precision",
+    "Prediction",
+    "Processor",
+    "Report",
+    "Row",
+    "Source",
+    "StageResult",
+    "Target",
+    "TensorSpec",
+]
