@@ -26,7 +26,8 @@ class SizeModel:
 
     def predict(self, operators: Operators) -> npt.NDArray[np.int64]:
         """Return the size in bytes of each plan's file, `[plans]`; an estimate, right to about 0.2 %."""
-        return _content_bytes(operators, self.precision) + self.graph_bytes
+        size: npt.NDArray[np.int64] = content_bytes(operators, self.precision).sum(axis=1) + self.graph_bytes
+        return size
 
 
 def fit_size(operators: Operators, measured_bytes: int, precision: Precision) -> SizeModel:
@@ -37,17 +38,18 @@ def fit_size(operators: Operators, measured_bytes: int, precision: Precision) ->
         measured_bytes: The size of its file.
         precision: Of that file.
     """
-    content = int(_content_bytes(operators, precision)[0])
+    content = int(content_bytes(operators, precision)[0].sum())
     return SizeModel(precision=precision, graph_bytes=measured_bytes - content)
 
 
-def _content_bytes(operators: Operators, precision: Precision) -> npt.NDArray[np.int64]:
+def content_bytes(operators: Operators, precision: Precision) -> npt.NDArray[np.int64]:
+    """Return what each operator stores in a file of that precision, in bytes, `[plans, layers]`."""
     per_weight, per_channel = _BYTES[precision]
-    has_weights = np.isin(operators.op, _LAYERS)
+    is_layer, is_scale = np.isin(operators.op, _LAYERS), np.isin(operators.op, ("scale",))
     if operators.repeats is not None:
-        has_weights &= ~operators.repeats
-    channels = operators.out_channels[:, has_weights]
-    weights = operators.weight_elements[:, has_weights] - channels
-    scales = operators.weight_elements[:, np.isin(operators.op, ("scale",))].sum(axis=1) * _SCALE_BYTES[precision]
-    content: npt.NDArray[np.int64] = (weights * per_weight + channels * per_channel).sum(axis=1) + scales
-    return content.astype(np.int64)
+        is_layer &= ~operators.repeats
+    channels = np.where(is_layer, operators.out_channels, 0)
+    weights = np.where(is_layer, operators.weight_elements, 0) - channels
+    scales = np.where(is_scale, operators.weight_elements, 0) * _SCALE_BYTES[precision]
+    content: npt.NDArray[np.int64] = weights * per_weight + channels * per_channel + scales
+    return content

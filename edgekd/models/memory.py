@@ -24,29 +24,36 @@ def peak_activations(network: fx.GraphModule) -> int:
     A value lives from the operator that makes it to the last that reads it; activations, norms and views share the
     memory of what they read. A runtime may need more: it may keep copies, or order operators otherwise.
     """
+    return max((sum(map(elements_of, alive)) for alive in alive_values(network)), default=0)
+
+
+def elements_of(node: fx.Node) -> int:
+    """Return the elements of a node's value for one example, at the widths the graph was made for."""
+    return math.prod(size for size in node.meta["shape"][1:] if size is not None)
+
+
+def alive_values(network: fx.GraphModule) -> tuple[frozenset[fx.Node], ...]:
+    """Return for each node that makes a value of its own which values are in memory while it runs, its own among them.
+
+    Values that share memory are named by the one that it was made for.
+    """
     owner: dict[fx.Node, fx.Node] = {}
-    sizes: dict[fx.Node, int] = {}
-    for node in network.graph.nodes:
-        if not _is_value(node):
-            continue
-        shared = _shares_memory(network, node)
-        owner[node] = owner[node.all_input_nodes[0]] if shared and node.all_input_nodes[0] in owner else node
-        if owner[node] is node:
-            sizes[node] = math.prod(size for size in node.meta["shape"][1:] if size is not None)
     last_read: dict[fx.Node, int] = {}
     for position, node in enumerate(network.graph.nodes):
         for used in node.all_input_nodes:
             if used in owner:
                 last_read[owner[used]] = position
-    peak = alive = 0
-    ending: dict[int, list[fx.Node]] = {}
+        if _is_value(node):
+            shared = _shares_memory(network, node)
+            owner[node] = owner[node.all_input_nodes[0]] if shared and node.all_input_nodes[0] in owner else node
+    alive: set[fx.Node] = set()
+    found = []
     for position, node in enumerate(network.graph.nodes):
-        if node in sizes:
-            alive += sizes[node]
-            ending.setdefault(last_read.get(node, position), []).append(node)
-        peak = max(peak, alive)
-        alive -= sum(sizes[ended] for ended in ending.get(position, []))
-    return peak
+        if node in owner and owner[node] is node:
+            alive.add(node)
+            found.append(frozenset(alive))
+        alive = {value for value in alive if last_read.get(value, -1) > position}
+    return tuple(found)
 
 
 def _is_value(node: fx.Node) -> bool:

@@ -65,13 +65,14 @@ def _channels_per_unit(channels: ChannelMap, index: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Count:
-    """The channels of one side of an operator as `fixed + widths @ per_width`."""
+class ChannelCount:
+    """A number of channels as `fixed + widths @ per_width`."""
 
     fixed: int
     per_width: npt.NDArray[np.int64]
 
     def of(self, widths: Widths) -> npt.NDArray[np.int64]:
+        """Return the number in each plan, `[plans]`."""
         counts: npt.NDArray[np.int64] = self.fixed + widths @ self.per_width
         return counts
 
@@ -110,8 +111,8 @@ class _Row:
 
     name: str
     op: str
-    read: _Count
-    made: _Count
+    read: ChannelCount
+    made: ChannelCount
     pixels: tuple[int, int]
     kernel: int = 1
     stride: int = 1
@@ -120,7 +121,7 @@ class _Row:
 
 
 def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row | None:
-    made = _count(channels, channels.nodes[node.name]) if node.name in channels.nodes else None
+    made = count_channels(channels, channels.nodes[node.name]) if node.name in channels.nodes else None
     if made is None or node.op in ("placeholder", "output"):
         return None
     pixels = _pixels(channels, node)
@@ -143,7 +144,7 @@ def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row |
         # A layer has as many inputs as its weights say, also where channels before it are not followed.
         read = channels.inputs[str(node.target)]
         size = size * channels.nodes[sources[0].name].size // len(read)
-    base = _Row(name=node.name, op="other", read=_count(channels, read), made=made, pixels=(size, pixels))
+    base = _Row(name=node.name, op="other", read=count_channels(channels, read), made=made, pixels=(size, pixels))
     if isinstance(module, CONVOLUTIONS):
         is_depthwise = module.groups > 1 and module.groups == module.in_channels
         op = "depthwise" if is_depthwise else "transposed" if isinstance(module, TRANSPOSED) else "conv"
@@ -158,7 +159,7 @@ def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row |
     return base
 
 
-def _stored(network: fx.GraphModule, channels: ChannelMap, node: fx.Node, made: _Count) -> _Row:
+def _stored(network: fx.GraphModule, channels: ChannelMap, node: fx.Node, made: ChannelCount) -> _Row:
     """A stored tensor outside of any layer: its values for each channel."""
     values = stored_tensor(network, str(node.target)).numel() // channels.nodes[node.name].size
     return _Row(name=node.name, op="scale", read=made, made=made, pixels=(0, 0), kernel=values)
@@ -180,16 +181,16 @@ def _values_per_channel(network: fx.GraphModule, node: fx.Node, module: nn.Modul
     return 0
 
 
-def _product(channels: ChannelMap, node: fx.Node, made: _Count, pixels: int) -> _Row:
+def _product(channels: ChannelMap, node: fx.Node, made: ChannelCount, pixels: int) -> _Row:
     """A matrix product; attention is two of the same size, of which the second sums over the keys."""
     first, second = node.all_input_nodes[:2]
     is_attention = node.target is F.scaled_dot_product_attention
     inner = second.meta["shape"][-2] if is_attention else first.meta["shape"][-1]
     ids = channels.nodes[first.name]
     along = ids[(0,) * (ids.ndim - 1)]
-    summed = _Count(fixed=int(inner or 1), per_width=np.zeros(len(channels.prunable), dtype=np.int64))
+    summed = ChannelCount(fixed=int(inner or 1), per_width=np.zeros(len(channels.prunable), dtype=np.int64))
     if not is_attention and len(np.unique(along)) > 1:
-        summed = _count(channels, along)
+        summed = count_channels(channels, along)
     elements = [int(np.prod([size or 1 for size in tensor.meta["shape"]])) for tensor in (first, second)]
     kernel = 2 if is_attention else 1
     read = sum(elements) // int(inner or 1)
@@ -206,9 +207,10 @@ def _pixels(channels: ChannelMap, node: fx.Node) -> int:
     return max(1, size // channels.nodes[node.name].size)
 
 
-def _count(channels: ChannelMap, units: Ids) -> _Count:
+def count_channels(channels: ChannelMap, units: Ids) -> ChannelCount:
+    """Return how many of these units there are for any widths."""
     units = np.ravel(units)
     prunable = len(channels.prunable)
     per_group = np.bincount(channels.group_of[units], minlength=len(channels.groups))
     sizes = np.array([group.units for group in channels.prunable], dtype=np.int64)
-    return _Count(fixed=int(per_group[prunable:].sum()), per_width=per_group[:prunable] // sizes)
+    return ChannelCount(fixed=int(per_group[prunable:].sum()), per_width=per_group[:prunable] // sizes)
