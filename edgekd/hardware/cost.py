@@ -1,6 +1,6 @@
 """Predict what networks cost on a device, many at a time.
 
-The numbers are estimates: linear models fitted to whole networks that others measured, mostly in another
+The numbers are estimates: models of few rates fitted to whole networks that others measured, mostly in another
 runtime than the one an artifact ships for. They rank networks and say how sure they are; they do not replace a
 measurement on the board. Where nothing was published there is no model, and the cost is unknown.
 """
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
+from edgekd.hardware import forms
 from edgekd.hardware.operators import MAC_FEATURES, Floats, Operators, elements, features
 from edgekd.hardware.profile import (
     Bounds,
@@ -30,6 +29,7 @@ __all__ = [
     "CostModel",
     "EnergyModel",
     "Operators",
+    "latency_by_operator_us",
     "load_cost_model",
     "predict_cost",
     "predict_energy_uj",
@@ -40,8 +40,16 @@ __all__ = [
 
 def predict_latency_us(model: CostModel, operators: Operators) -> Floats:
     """Return the predicted latency of each plan in microseconds, `[plans]`, for batch size 1."""
-    latency: Floats = features(operators) @ np.asarray(model.coefficients_us)
+    latency: Floats = latency_by_operator_us(model, operators).sum(axis=1)
     return latency
+
+
+def latency_by_operator_us(model: CostModel, operators: Operators) -> Floats:
+    """Return the predicted latency of each operator of each plan in microseconds, `[plans, layers]`.
+
+    The split is the model's: only whole networks were measured, so it has no error of its own.
+    """
+    return forms.latency_by_operator_us(model.form, model.coefficients_us, operators)
 
 
 def predict_energy_uj(model: CostModel, operators: Operators) -> Floats:
@@ -140,4 +148,4 @@ def _describe(model: CostModel) -> str:
     if model.threads == 1:
         threads = "1 thread"
     where = model.measured_on if model.processor == "gpu" else f"{model.measured_on}, {threads}"
-    return f"fitted to {model.error.networks} networks measured with {model.runtime} on {where}"
+    return f"fitted to {model.error.networks} networks measured with {model.runtime_version} on {where}"

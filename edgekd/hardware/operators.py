@@ -1,10 +1,8 @@
-"""A population of networks as arrays, and the features that cost models are linear in."""
+"""A population of networks as arrays, and the work of each operator that cost models put a price on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -104,49 +102,60 @@ class Operators:
         return np.isin(self.op, ops)
 
 
-def _gmacs(operators: Operators, chosen: npt.NDArray[np.bool_]) -> Floats:
-    total: Floats = np.where(chosen, operators.macs, 0).sum(axis=1) / 1e9
-    return total
+def _kinds(operators: Operators) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return which operators compute in which way, `[layers]` or `[plans, layers]`; every one with MACs is of one kind.
 
-
-def _convolution(operators: Operators, kind: str) -> Floats:
+    A grouped convolution counts as a spatial one whatever its kernel: its groups are too small for the matrix
+    kernels that 1x1 convolutions run in.
+    """
     is_conv = np.isin(operators.op, _CONVOLUTIONS)
     is_stem = is_conv & (operators.in_channels <= _STEM_CHANNELS)
-    is_wide = operators.kernel_area > 1
-    chosen = {
-        "stem": is_stem,
-        "spatial": is_conv & ~is_stem & is_wide,
-        "pointwise": is_conv & ~is_stem & ~is_wide,
+    is_dense = is_conv & (operators.groups == 1)
+    is_pointwise = is_dense & (operators.kernel_area == 1)
+    is_winograd = is_dense & (operators.kernel_area == 9) & (operators.stride == 1)
+    return {
+        "pointwise_gmacs": is_pointwise & ~is_stem,
+        "spatial_gmacs": is_conv & ~is_stem & ~is_pointwise & ~is_winograd,
+        "winograd_gmacs": is_winograd & ~is_stem,
+        "stem_gmacs": is_stem,
+        "depthwise_gmacs": np.isin(operators.op, ("depthwise",)),
+        "linear_gmacs": np.isin(operators.op, ("linear", "matmul")),
     }
-    return _gmacs(operators, chosen[kind])
 
 
-def _count(operators: Operators, ops: tuple[str, ...]) -> Floats:
-    plans = operators.in_channels.shape[0]
-    return np.full(plans, float(np.isin(operators.op, ops).sum()))
-
-
-# Batch norm and activations are fused, so a launch is one operator of the list; those without multiplications
-# are counted apart, because runtimes fuse an addition or a pad into its neighbour more often than not.
-FEATURES: MappingProxyType[str, Callable[[Operators], Floats]] = MappingProxyType(
-    {
-        "pointwise_gmacs": lambda o: _convolution(o, "pointwise"),
-        "spatial_gmacs": lambda o: _convolution(o, "spatial"),
-        "stem_gmacs": lambda o: _convolution(o, "stem"),
-        "depthwise_gmacs": lambda o: _gmacs(o, np.isin(o.op, ("depthwise",))),
-        "linear_gmacs": lambda o: _gmacs(o, np.isin(o.op, ("linear", "matmul"))),
-        "activation_melements": lambda o: (o.input_elements + o.output_elements).sum(axis=1) / 1e6,
-        "compute_launches": lambda o: _count(o, _COMPUTE),
-        "other_launches": lambda o: _count(o, ("pool", "add", "other")),
-    }
+# `winograd` are 3x3 convolutions of stride 1, for which most runtimes have Winograd's algorithm. Batch norm and
+# activations are fused, so a launch is one operator of the list; those without multiplications are counted apart,
+# because runtimes fuse an addition or a pad into its neighbour more often than not.
+MAC_FEATURES = (
+    "pointwise_gmacs",
+    "spatial_gmacs",
+    "winograd_gmacs",
+    "stem_gmacs",
+    "depthwise_gmacs",
+    "linear_gmacs",
 )
-# The first features; `cost` and `profile` rely on that.
-MAC_FEATURES = tuple(name for name in FEATURES if name.endswith("_gmacs"))
+MOVED_FEATURES = ("activation_melements", "weight_melements")
+LAUNCH_FEATURES = ("compute_launches", "other_launches")
+FEATURES = MAC_FEATURES + MOVED_FEATURES + LAUNCH_FEATURES
+
+
+def features_by_operator(operators: Operators) -> Floats:
+    """Return what each operator of each plan does, `[plans, layers, features]`, in the order of `FEATURES`."""
+    gmacs = operators.macs / 1e9
+    is_compute = np.isin(operators.op, _COMPUTE)
+    is_launch = ~np.isin(operators.op, ("scale",))
+    columns = [np.where(chosen, gmacs, 0.0) for chosen in _kinds(operators).values()]
+    columns.append((operators.input_elements + operators.output_elements) / 1e6)
+    columns.append(operators.weight_elements / 1e6)
+    columns += [np.broadcast_to(chosen, gmacs.shape) for chosen in (is_compute, is_launch & ~is_compute)]
+    result: Floats = np.stack(columns, axis=-1).astype(np.float64)
+    return result
 
 
 def features(operators: Operators) -> Floats:
-    """Return the features of each plan, `[plans, features]`, in the order of `FEATURES`."""
-    return np.stack([compute(operators) for compute in FEATURES.values()], axis=1)
+    """Return the features of each plan, `[plans, features]`: the sums over its operators."""
+    total: Floats = features_by_operator(operators).sum(axis=1)
+    return total
 
 
 def elements(operators: Operators) -> Floats:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from edgekd.errors import ProfileError
 from edgekd.hardware.data import data_folder
 from edgekd.hardware.operators import FEATURES, MAC_FEATURES
+from edgekd.hardware.profile_checks import check_agreement
 from edgekd.records import Precision
 
 if TYPE_CHECKING:
-    from edgekd.hardware.schema import CoverageEntry, EnergyEntry, ErrorEntry, LatencyEntry, ProfileFile
+    from edgekd.hardware.schema import CoverageEntry, EnergyEntry, ErrorEntry
 
 Bounds = tuple[float, float]
 
@@ -25,20 +26,20 @@ class HeldOutError:
     """How far predictions were from measurements that the fit had not seen.
 
     Errors are shares of the measured value. The `_log` bounds are of ln(measured / predicted) and contain 0:
-    `interval_log` the 10 % and 90 % quantiles with whole families held out (no side narrower than the median
-    error), widened by `interval_widening`, the smallest factor with which at least 80 % of the networks lay
-    inside bounds made from the other families; `interval_coverage` is the share that did. `outside_log` bounds
-    networks beyond the span of the fit: the widest of the quantiles of the smallest and the largest quarter held
-    out, and of other networks and runtimes on the same board where they were measured.
+    `interval_log` is meant to hold 80 % of networks of families that the fit had not seen: their held-out errors, to
+    both sides. `interval_coverage` is how many it does hold, tested on each family with bounds made, by the same
+    rule, from the other families only. `outside_log` bounds networks beyond the span of the fit: the widest of the
+    quantiles of the smallest and the largest quarter held out, and of other networks and runtimes on the same board
+    where they were measured.
     """
 
     networks: int
     families: int
     median_leave_one_out: float
     median_leave_family_out: float
+    spearman_leave_one_out: float
     spearman_leave_family_out: float
     interval_log: Bounds
-    interval_widening: float
     interval_coverage: float
     outside_log: Bounds
 
@@ -86,17 +87,42 @@ class Check:
 class CostModel:
     """Latency and, where measured, energy of a network on one processor in one precision.
 
-    `coefficients_us` are microseconds for each unit of a feature, in the order of `operators.FEATURES`.
-    `runtime` and `threads` are those of the measurements; `threads` is `None` where the source does not say.
+    Attributes:
+        target: Its name.
+        processor: `cpu` or `gpu`.
+        precision: Of the networks.
+        runtime: Which ran the measurements, as in the file's name: `tflite`, `ncnn`, `tensorrt`.
+        runtime_version: The same with its version.
+        threads: Of the measurements; `None` on a GPU, and where the source does not say.
+        is_preferred: Whether it is the one to use among those of its target, processor and precision.
+        measured_on: The board.
+        form: One of `forms.FORMS`.
+        coefficients_us: Microseconds for each unit of a feature, in the order of `operators.FEATURES`.
+        chosen_form: The name in `forms_tried`, which also says what operators share a rate.
+        forms_tried: Each form that was tried, with its leave-one-out median error.
+        median_form_chosen_unseen: The leave-one-out median error where the form, too, was chosen without the
+            network it is tested on.
+        coverage: What the networks of the fit span.
+        error: Of the latency.
+        energy: `None` where nobody measured it.
+        checks: Agreement with measurements that the fit did not use.
+        notes: What a reader must know.
+        sources: With licences.
     """
 
     target: str
     processor: str
     precision: Precision
     runtime: str
-    measured_on: str
+    runtime_version: str
     threads: int | None
+    is_preferred: bool
+    measured_on: str
+    form: str
     coefficients_us: tuple[float, ...]
+    chosen_form: str
+    forms_tried: tuple[tuple[str, float], ...]
+    median_form_chosen_unseen: float
     coverage: Coverage
     error: HeldOutError
     energy: EnergyModel | None
@@ -104,23 +130,52 @@ class CostModel:
     notes: tuple[str, ...]
     sources: tuple[str, ...]
 
+    @property
+    def file_stem(self) -> str:
+        """The name of its files in the folder of its target, without suffix."""
+        threads = () if self.threads is None else (f"{self.threads}t",)
+        return "-".join((self.processor, self.precision, self.runtime, *threads))
+
 
 def load_cost_model(
-    target: str, processor: str, precision: Precision, *, folder: Path | None = None
+    target: str,
+    processor: str,
+    precision: Precision,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    folder: Path | None = None,
 ) -> CostModel | None:
     """Return the cost model of a processor in a precision, or `None` where nothing was published to fit to.
+
+    Of several that agree with what is asked for, the preferred one is returned, and where that is not among them
+    the one of most threads.
 
     Args:
         target: Name of the target.
         processor: Its kind, `cpu` or `gpu`.
         precision: Of the network that runs there.
+        runtime: Only that one, such as `ncnn`.
+        threads: Only measurements with as many.
         folder: Of the profiles, if not those that come with EdgeKD.
 
     Raises:
-        ProfileError: The file is there and wrong; the message names the key.
+        ProfileError: A file is there and wrong, or not exactly one is preferred; the message names the key.
     """
-    path = (folder or data_folder("profiles")) / target / f"{processor}-{precision}.toml"
-    return read_profile(path) if path.is_file() else None
+    place = (folder or data_folder("profiles")) / target
+    models = [read_profile(path) for path in sorted(place.glob(f"{processor}-{precision}-*.toml"))]
+    if not models:
+        return None
+    preferred = [model.file_stem for model in models if model.is_preferred]
+    if len(preferred) != 1:
+        raise ProfileError(
+            f"{place}, key 'preferred'",
+            expected=f"exactly one preferred profile among those of the {processor} in {precision}",
+            found=", ".join(preferred) or "none",
+            hint="Set 'preferred = true' in one of them and false in the others.",
+        )
+    fitting = [model for model in models if runtime in (None, model.runtime) and threads in (None, model.threads)]
+    return max(fitting, key=lambda model: (model.is_preferred, model.threads or 0), default=None)
 
 
 def read_profile(path: Path) -> CostModel:
@@ -132,17 +187,24 @@ def read_profile(path: Path) -> CostModel:
     from edgekd.hardware.schema import ProfileFile, read_toml
 
     content = read_toml(path, ProfileFile, ProfileError)
-    _check_agreement(path, content)
+    check_agreement(path, content)
+    latency = content.latency
     return CostModel(
         target=content.target,
         processor=content.processor,
         precision=content.precision,
         runtime=content.runtime,
-        measured_on=content.measured_on,
+        runtime_version=content.runtime_version,
         threads=content.threads,
-        coefficients_us=tuple(content.latency.coefficients[name] for name in FEATURES),
-        coverage=_to_coverage(content.latency.coverage),
-        error=_to_error(content.latency.error),
+        is_preferred=content.preferred,
+        measured_on=content.measured_on,
+        form=latency.form,
+        coefficients_us=tuple(latency.coefficients[name] for name in FEATURES),
+        chosen_form=latency.chosen_form,
+        forms_tried=tuple(latency.forms_tried.items()),
+        median_form_chosen_unseen=latency.median_form_chosen_unseen,
+        coverage=_to_coverage(latency.coverage),
+        error=_to_error(latency.error),
         energy=None if content.energy is None else _to_energy(content.energy),
         checks=tuple(Check(**check.model_dump()) for check in content.checks),
         notes=tuple(content.notes),
@@ -168,51 +230,3 @@ def _to_energy(entry: EnergyEntry) -> EnergyModel:
 
 def _pair(values: list[float]) -> Bounds:
     return values[0], values[1]
-
-
-def _check_agreement(path: Path, content: ProfileFile) -> None:
-    named = (path.parent.name, *path.stem.split("-", 1))
-    stated = (content.target, content.processor, content.precision)
-    if named != stated:
-        raise ProfileError(
-            f"{path}, keys 'target', 'processor', 'precision'",
-            expected=f"what the path says, {'/'.join(named)}",
-            found="/".join(stated),
-            hint="Move the file or correct the keys.",
-        )
-    _check_keys(f"{path}, key 'latency.coefficients'", content.latency.coefficients, tuple(FEATURES))
-    parts: list[tuple[str, LatencyEntry | EnergyEntry]] = [("latency", content.latency)]
-    if content.energy is not None:
-        parts.append(("energy", content.energy))
-    for name, part in parts:
-        _check_keys(f"{path}, key '{name}.coverage.max_share'", part.coverage.max_share, MAC_FEATURES)
-        bounds = [("coverage.gmacs", part.coverage.gmacs), ("coverage.latency_us", part.coverage.latency_us)]
-        logs = [
-            ("error.interval_log", part.error.interval_log),
-            ("error.outside_log", part.error.outside_log),
-        ]
-        for key, (low, high) in bounds:
-            if not 0 < low <= high:
-                raise _bad_bounds(f"{path}, key '{name}.{key}'", "two positive numbers, ascending", low, high)
-        for key, (low, high) in logs:
-            if not low <= 0 <= high:
-                raise _bad_bounds(f"{path}, key '{name}.{key}'", "bounds with 0 between them", low, high)
-
-
-def _check_keys(where: str, found: dict[str, float], expected: tuple[str, ...]) -> None:
-    if set(found) != set(expected):
-        raise ProfileError(
-            where,
-            expected=f"exactly {', '.join(expected)}",
-            found=", ".join(found) or "nothing",
-            hint="Write the file again with tools/fit_profiles.py.",
-        )
-
-
-def _bad_bounds(where: str, expected: str, low: float, high: float) -> ProfileError:
-    return ProfileError(
-        where,
-        expected=expected,
-        found=f"{low}, {high}",
-        hint="Write the file again with tools/fit_profiles.py.",
-    )

@@ -20,6 +20,7 @@ _Text = Annotated[str, Field(min_length=1)]
 _Count = Annotated[int, Field(ge=1)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Correlation = Annotated[float, Field(ge=-1, le=1)]
 _Range = Annotated[list[_NonNegative], Field(min_length=2, max_length=2)]
 _Logs = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
 
@@ -35,9 +36,9 @@ class ErrorEntry(_Strict):
     families: _Count
     median_leave_one_out: _NonNegative
     median_leave_family_out: _NonNegative
-    spearman_leave_family_out: Annotated[float, Field(ge=-1, le=1)]
+    spearman_leave_one_out: _Correlation
+    spearman_leave_family_out: _Correlation
     interval_log: _Logs
-    interval_widening: Annotated[float, Field(ge=1)]
     interval_coverage: _Share
     outside_log: _Logs
 
@@ -53,6 +54,10 @@ class CoverageEntry(_Strict):
 class LatencyEntry(_Strict):
     """The `[latency]` table; coefficients are microseconds for each unit of their feature."""
 
+    form: _Text
+    chosen_form: _Text
+    median_form_chosen_unseen: _NonNegative
+    forms_tried: dict[str, _NonNegative]
     coefficients: dict[str, _NonNegative]
     coverage: CoverageEntry
     error: ErrorEntry
@@ -79,20 +84,22 @@ class CheckEntry(_Strict):
     median_error: _NonNegative
     factor: Annotated[float, Field(gt=0)]
     median_error_after_factor: _NonNegative
-    spearman: Annotated[float, Field(ge=-1, le=1)]
+    spearman: _Correlation
 
 
 class ProfileFile(_Strict):
     """A TOML file in `profiles/<target>/`."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     target: _Text
     processor: _Kind
     precision: Precision
-    origin: Literal["fitted"]
-    runtime: _Text
-    measured_on: _Text
+    runtime: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    runtime_version: _Text
     threads: _Count | None = None
+    preferred: bool
+    origin: Literal["fitted"]
+    measured_on: _Text
     notes: list[_Text]
     sources: Annotated[list[_Text], Field(min_length=1)]
     latency: LatencyEntry

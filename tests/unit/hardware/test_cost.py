@@ -8,6 +8,7 @@ from edgekd.hardware.cost import (
     CostModel,
     EnergyModel,
     Operators,
+    latency_by_operator_us,
     predict_cost,
     predict_energy_uj,
     predict_latency_us,
@@ -15,7 +16,7 @@ from edgekd.hardware.cost import (
 from edgekd.hardware.operators import FEATURES, MAC_FEATURES
 from edgekd.hardware.profile import Coverage, HeldOutError
 
-RATES = {"spatial_gmacs": 5000.0, "activation_melements": 200.0, "compute_launches": 30.0, "other_launches": 7.0}
+RATES = {"winograd_gmacs": 5000.0, "activation_melements": 200.0, "compute_launches": 30.0, "other_launches": 7.0}
 INSIDE = (-0.1, 0.2)
 OUTSIDE = (-0.05, 0.5)
 
@@ -51,15 +52,15 @@ def coverage(*, share: float = 1.0, top_latency_us: float = 1000.0) -> Coverage:
     )
 
 
-def model(*, share: float = 1.0, top_latency_us: float = 1000.0, measured_precision="fp32") -> CostModel:
+def model(*, share: float = 1.0, top_latency_us: float = 1000.0, measured_precision="fp32", form="linear") -> CostModel:
     error = HeldOutError(
         networks=10,
         families=3,
         median_leave_one_out=0.05,
         median_leave_family_out=0.08,
+        spearman_leave_one_out=0.95,
         spearman_leave_family_out=0.9,
         interval_log=INSIDE,
-        interval_widening=1.0,
         interval_coverage=0.8,
         outside_log=OUTSIDE,
     )
@@ -68,9 +69,15 @@ def model(*, share: float = 1.0, top_latency_us: float = 1000.0, measured_precis
         target="board",
         processor="cpu",
         precision="fp32",
-        runtime="a runtime",
+        runtime="a-runtime",
+        runtime_version="a runtime 2.0",
         measured_on="a board",
         threads=1,
+        is_preferred=True,
+        form=form,
+        chosen_form=form,
+        forms_tried=((form, 0.05),),
+        median_form_chosen_unseen=0.06,
         coefficients_us=tuple(RATES.get(name, 0.0) for name in FEATURES),
         coverage=span,
         error=error,
@@ -93,6 +100,19 @@ def model(*, share: float = 1.0, top_latency_us: float = 1000.0, measured_precis
 def test_latency_is_the_sum_of_rates_times_features_for_each_plan():
     predicted = predict_latency_us(model(), network(16, 24, 64))
     assert predicted == pytest.approx([latency_us(16), latency_us(24), latency_us(64)])
+
+
+@pytest.mark.parametrize("form", ["linear", "roofline"])
+def test_the_latencies_of_operators_add_up_to_that_of_their_plan(form):
+    operators = network(16, 24, 64)
+    parts = latency_by_operator_us(model(form=form), operators)
+    assert parts.shape == (3, 2)
+    assert parts.sum(axis=1) == pytest.approx(predict_latency_us(model(form=form), operators))
+
+
+def test_a_roofline_is_faster_than_the_sum_of_its_parts():
+    operators = network(16, 24, 64)
+    assert (predict_latency_us(model(form="roofline"), operators) < predict_latency_us(model(), operators)).all()
 
 
 def test_energy_is_power_times_latency_plus_work():
@@ -178,5 +198,5 @@ def test_a_prediction_says_what_it_was_fitted_to():
     assert cost.latency_us is not None
     assert cost.energy_uj is not None
     assert cost.latency_us.origin == "fitted"
-    assert cost.latency_us.source == "fitted to 10 networks measured with a runtime on a board, 1 thread"
+    assert cost.latency_us.source == "fitted to 10 networks measured with a runtime 2.0 on a board, 1 thread"
     assert cost.energy_uj.source.endswith("; the wall")

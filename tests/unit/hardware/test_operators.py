@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgekd.hardware.operators import FEATURES, Operators, elements, features
+from edgekd.hardware.operators import FEATURES, MAC_FEATURES, Operators, elements, features, features_by_operator
 
 
 def tiny_network(*, middle=(8, 16)) -> Operators:
@@ -66,10 +66,50 @@ def test_macs_do_not_overflow_32_bits():
 def test_features_sort_macs_by_kind_of_layer():
     operators = tiny_network()
     assert column("stem_gmacs", operators) == pytest.approx([9 * 3 * 8 * 16 / 1e9, 9 * 3 * 16 * 16 / 1e9])
-    assert column("pointwise_gmacs", operators) == pytest.approx([8 * 4 * 16 / 1e9, 16 * 4 * 16 / 1e9])
-    assert column("spatial_gmacs", operators).tolist() == [0, 0]
+    # A grouped convolution is no matrix product, whatever its kernel.
+    assert column("spatial_gmacs", operators) == pytest.approx([8 * 4 * 16 / 1e9, 16 * 4 * 16 / 1e9])
+    assert column("pointwise_gmacs", operators).tolist() == [0, 0]
     assert column("depthwise_gmacs", operators) == pytest.approx([9 * 8 * 4 / 1e9] * 2)
     assert column("linear_gmacs", operators) == pytest.approx([80 / 1e9] * 2)
+
+
+@pytest.mark.parametrize(
+    ("kernel_area", "stride", "groups", "kind"),
+    [
+        (1, 1, 1, "pointwise_gmacs"),
+        (1, 2, 1, "pointwise_gmacs"),
+        (9, 1, 1, "winograd_gmacs"),
+        (9, 2, 1, "spatial_gmacs"),
+        (25, 1, 1, "spatial_gmacs"),
+        (9, 1, 2, "spatial_gmacs"),
+        (1, 1, 2, "spatial_gmacs"),
+    ],
+)
+def test_convolutions_are_told_apart_by_kernel_stride_and_groups(kernel_area, stride, groups, kind):
+    conv = Operators(
+        names=("conv",),
+        op=("conv",),
+        kernel_area=np.array([kernel_area]),
+        stride=np.array([stride]),
+        groups=np.array([groups]),
+        in_pixels=np.array([16 * stride**2]),
+        out_pixels=np.array([16]),
+        inputs=np.array([1]),
+        in_channels=np.array([[8]]),
+        out_channels=np.array([[8]]),
+    )
+    found = {name: column(name, conv).item() for name in MAC_FEATURES}
+    assert found.pop(kind) == pytest.approx(kernel_area * 8 * 8 * 16 / groups / 1e9)
+    assert set(found.values()) == {0.0}
+
+
+def test_features_of_a_plan_are_the_sums_over_its_operators():
+    operators = tiny_network()
+    by_operator = features_by_operator(operators)
+    assert by_operator.shape == (2, 6, len(FEATURES))
+    assert by_operator.sum(axis=1) == pytest.approx(features(operators))
+    macs = by_operator[..., : len(MAC_FEATURES)].sum(axis=-1)
+    assert macs == pytest.approx(operators.macs / 1e9)
 
 
 def test_features_count_launches_with_and_without_multiplications():
