@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from edgekd.hardware.data import data_folder
 from edgekd.hardware.host import DOT_PRODUCTS
 from edgekd.hardware.target import load_target, target_names
 
