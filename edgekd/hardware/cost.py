@@ -29,6 +29,7 @@ __all__ = [
     "CostModel",
     "EnergyModel",
     "Operators",
+    "energy_by_operator_uj",
     "latency_by_operator_us",
     "load_cost_model",
     "predict_cost",
@@ -53,17 +54,22 @@ def latency_by_operator_us(model: CostModel, operators: Operators) -> Floats:
 
 
 def predict_energy_uj(model: CostModel, operators: Operators) -> Floats:
-    """Return the predicted energy of one inference of each plan in microjoules, `[plans]`.
+    """Return the predicted energy of one inference of each plan in microjoules, `[plans]`; errors as below."""
+    energy: Floats = energy_by_operator_uj(model, operators).sum(axis=1)
+    return energy
+
+
+def energy_by_operator_uj(model: CostModel, operators: Operators) -> Floats:
+    """Return the predicted energy of each operator of each plan in microjoules, `[plans, layers]`.
 
     Raises:
         ValueError: The model has no energy (`model.energy is None`): nobody published it.
     """
     if model.energy is None:
         raise ValueError(f"energy of {model.target} {model.processor} {model.precision} is not known")
-    gmacs = operators.macs.sum(axis=1) / 1e9
     energy: Floats = (
-        model.energy.power_w * predict_latency_us(model, operators)
-        + model.energy.uj_per_gmac * gmacs
+        model.energy.power_w * latency_by_operator_us(model, operators)
+        + model.energy.uj_per_gmac * (operators.macs / 1e9)
         + model.energy.uj_per_melement * elements(operators)
     )
     return energy

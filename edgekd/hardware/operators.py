@@ -159,7 +159,6 @@ def features(operators: Operators) -> Floats:
 
 
 def elements(operators: Operators) -> Floats:
-    """Return what each plan moves: millions of weights, inputs and outputs of all operators, `[plans]`."""
-    moved = operators.weight_elements + operators.input_elements + operators.output_elements
-    total: Floats = moved.sum(axis=1) / 1e6
-    return total
+    """Return what each operator moves: millions of weights, inputs and outputs, `[plans, layers]`."""
+    moved: Floats = (operators.weight_elements + operators.input_elements + operators.output_elements) / 1e6
+    return moved

@@ -6,37 +6,57 @@ import numpy as np
 from torch import fx
 
 from edgekd.errors import TargetError
-from edgekd.export.size import SizeModel
+from edgekd.export.size import SizeModel, content_bytes
 from edgekd.hardware.cost import (
     CostModel,
+    energy_by_operator_uj,
+    latency_by_operator_us,
     load_cost_model,
     predict_cost,
-    predict_energy_uj,
-    predict_latency_us,
 )
 from edgekd.prune.groups import ChannelMap
 from edgekd.records import Budget, Cost, Plan, Precision, Target
 from edgekd.search.search import CostFunction, PlanCosts
-from edgekd.search.space import Widths, count_operators
+from edgekd.search.space import Widths, WidthSpace, count_operators
+from edgekd.search.tables import CostTables, LinearOperators, PartFunction
 
 
-def cost_function(network: fx.GraphModule, channels: ChannelMap, target: Target, size_model: SizeModel) -> CostFunction:
-    """Return the function that costs plans on the processor the target's first artifact is for."""
-    precision, processor = target.artifacts[0]
-    model = load_cost_model(target.name, processor, precision)
+def cost_function(
+    network: fx.GraphModule, channels: ChannelMap, space: WidthSpace, target: Target, size_model: SizeModel
+) -> CostFunction:
+    """Return the function that costs plans of a space on the processor the target's first artifact is for."""
+    tables = cost_tables(network, channels, space, target, size_model)
 
     def costs(widths: Widths) -> PlanCosts:
-        operators = count_operators(network, channels, widths)
-        has_energy = model is not None and model.energy is not None
+        found = tables.look_up(widths)
         return PlanCosts(
-            size_bytes=size_model.predict(operators),
-            macs=operators.macs.sum(axis=1).astype(np.int64),
-            parameters=operators.weight_elements.sum(axis=1).astype(np.int64),
-            latency_us=predict_latency_us(model, operators) if model is not None else None,
-            energy_uj=predict_energy_uj(model, operators) if model is not None and has_energy else None,
+            size_bytes=found["content_bytes"].astype(np.int64) + size_model.graph_bytes,
+            macs=found["macs"].astype(np.int64),
+            parameters=found["parameters"].astype(np.int64),
+            latency_us=found.get("latency_us"),
+            energy_uj=found.get("energy_uj"),
         )
 
     return costs
+
+
+def cost_tables(
+    network: fx.GraphModule, channels: ChannelMap, space: WidthSpace, target: Target, size_model: SizeModel
+) -> CostTables:
+    """Return the tables of everything that is a sum over operators; latency and energy where there is a profile."""
+    precision, processor = target.artifacts[0]
+    model = load_cost_model(target.name, processor, precision)
+    parts: dict[str, PartFunction] = {
+        "content_bytes": lambda operators: content_bytes(operators, size_model.precision),
+        "macs": lambda operators: operators.macs,
+        "parameters": lambda operators: operators.weight_elements,
+    }
+    if model is not None:
+        parts["latency_us"] = lambda operators: latency_by_operator_us(model, operators)
+        if model.energy is not None:
+            parts["energy_uj"] = lambda operators: energy_by_operator_uj(model, operators)
+    linear = LinearOperators.of(lambda widths: count_operators(network, channels, widths), len(space.choices))
+    return CostTables(linear, space.choices, parts)
 
 
 def plan_cost(

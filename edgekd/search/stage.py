@@ -68,7 +68,7 @@ def find_front(
     size_model: SizeModel = fit_size(
         count_operators(network, channels, full), original_bytes, _precision(recipe.size_of)
     )
-    costs = cost_function(network, channels, target, size_model)
+    costs = cost_function(network, channels, space, target, size_model)
     recalibration = inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
 
     def loss(plan: Plan) -> float:

@@ -38,5 +38,5 @@ def predict_energy(rates: Floats, networks: Networks, latency_us: Floats) -> Flo
 def _columns(networks: Networks, latency_us: Floats) -> Floats:
     """Return latency, GMACs and millions of moved elements, `[networks, 3]`."""
     gmacs = latency_features(networks)[:, : len(MAC_FEATURES)].sum(axis=1)
-    moved = np.concatenate([elements(network.operators) for network in networks])
+    moved = np.concatenate([elements(network.operators).sum(axis=1) for network in networks])
     return np.stack([latency_us, gmacs, moved], axis=1)

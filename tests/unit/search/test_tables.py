@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from networks import EXAMPLES, NETWORKS, rebuilt
 
+from edgekd.export.size import SizeModel
+from edgekd.hardware.cost import load_cost_model, predict_energy_uj, predict_latency_us
 from edgekd.hardware.operators import Operators
+from edgekd.hardware.target import load_target
 from edgekd.models.exported import export_program
 from edgekd.models.memory import peak_activations
 from edgekd.models.rewrite import rebuild
 from edgekd.prune.groups import ChannelMap, find_groups
 from edgekd.prune.slicing import narrow
 from edgekd.search.memory import peak_memory
+from edgekd.search.plan_costs import cost_function
 from edgekd.search.space import WidthSpace, count_operators, width_space
 from edgekd.search.tables import CostTables, LinearOperators
 
@@ -87,3 +91,21 @@ def test_the_peak_of_memory_is_that_of_the_pruned_network(name):
     assert memory.bytes(widths, "fp32").tolist() == [4 * elements for elements in expected]
     full = space.widths(space.uniform(1.0)[None])
     assert int(memory.elements(full)[0]) == peak_activations(rebuilt(name))
+
+
+@pytest.mark.parametrize("target", ["rpi4", "jetson-tx2"])
+@every_network
+def test_looked_up_costs_are_those_predicted_plan_by_plan(name, target):
+    network, device = rebuilt(name), load_target(target)
+    channels, space = _space(name)
+    precision, processor = device.artifacts[0]
+    model = load_cost_model(device.name, processor, precision)
+    size = SizeModel(precision="int8", graph_bytes=1000)
+    widths = _drawn(space, 10)
+    found = cost_function(network, channels, space, device, size)(widths)
+    operators = count_operators(network, channels, widths)
+    assert found.size_bytes.tolist() == size.predict(operators).tolist()
+    assert found.macs.tolist() == operators.macs.sum(axis=1).tolist()
+    assert found.parameters.tolist() == operators.weight_elements.sum(axis=1).tolist()
+    np.testing.assert_allclose(found.latency_us, predict_latency_us(model, operators), rtol=1e-12)
+    np.testing.assert_allclose(found.energy_uj, predict_energy_uj(model, operators), rtol=1e-12)
