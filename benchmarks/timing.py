@@ -25,7 +25,7 @@ def compare(ways: Mapping[str, Callable[[], object]], *, label: str, repeats: in
         measured[way] = {"median": statistics.median(times), "min": min(times), "max": max(times)}
         low, high = measured[way]["min"], measured[way]["max"]
         print(
-            f"{label:<18}{way:<28} median {measured[way]['median']:8.1f} ms   ({low:.1f} to {high:.1f}, {repeats} runs)"
+            f"{label:<24}{way:<28} median {measured[way]['median']:8.1f} ms   ({low:.1f} to {high:.1f}, {repeats} runs)"
         )
     return measured
 
@@ -33,7 +33,7 @@ def compare(ways: Mapping[str, Callable[[], object]], *, label: str, repeats: in
 def ratio(measured: Mapping[str, Milliseconds], slow: str, fast: str) -> float:
     """Return how many times as long `slow` takes, by medians, and print it."""
     value = measured[slow]["median"] / measured[fast]["median"]
-    print(f"{'':<18}{slow} / {fast}: {value:.0f}")
+    print(f"{'':<24}{slow} / {fast}: {value:.0f}")
     return value
 
 
