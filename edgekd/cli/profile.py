@@ -68,7 +68,7 @@ def profile_model(artifact: Path, place: str, out: Path | None, as_json: bool, *
     document = json.dumps({"schema_version": 1, **dataclasses.asdict(found)}, indent=2, sort_keys=True)
     if out is not None:
         write_text(out, document + "\n")
-    click.echo(document if as_json else printable("\n".join(_lines(found, sensors))))
+    click.echo(document if as_json else "\n".join(map(printable, _lines(found, sensors))))
 
 
 def _cores(text: object) -> tuple[int, ...] | None:
@@ -115,7 +115,7 @@ def _lines(found: Measurement, sensors: tuple[str, ...]) -> Iterator[str]:
     yield f"  runtime    onnxruntime {device['onnxruntime']}, {settings}"
     spread = f"p90 {format_latency_us(latency.p90_us)}, p99 {format_latency_us(latency.p99_us)}"
     yield f"  latency    {format_latency_us(latency.p50_us)} median, {spread}, {latency.runs} runs"
-    yield from _compared(found.predicted_latency_us, latency.p50_us, format_latency_us)
+    yield from _compared(found.predicted_latency_us, latency.p50_us, format_latency_us, found.predicted_for)
     yield f"  memory     {format_size(found.peak_bytes)} more than before the model was opened, at the peak"
     if found.energy is None:
         yield f"  energy     not measured (sensors: {', '.join(sensors) or 'none'})"
@@ -124,7 +124,7 @@ def _lines(found: Measurement, sensors: tuple[str, ...]) -> Iterator[str]:
         idle = "" if energy.idle_w is None else f", idle {energy.idle_w:.3g} W"
         yield f"  energy     {format_energy_uj(energy.per_inference_uj)} an inference at {energy.mean_w:.3g} W{idle}"
         yield f"             {energy.includes}; {energy.samples} samples, {energy.samples_per_second:.0f} a second"
-        yield from _compared(found.predicted_energy_uj, energy.per_inference_uj, format_energy_uj)
+        yield from _compared(found.predicted_energy_uj, energy.per_inference_uj, format_energy_uj, found.predicted_for)
     total = sum(operator.p50_us for operator in found.operators)
     for operator in sorted(found.operators, key=lambda entry: -entry.p50_us)[:_SHOWN_OPERATORS]:
         share = format_share(operator.p50_us / total) if total else "-"
@@ -132,11 +132,14 @@ def _lines(found: Measurement, sensors: tuple[str, ...]) -> Iterator[str]:
     yield from (f"  warning: {warning}" for warning in found.warnings)
 
 
-def _compared(prediction: Prediction | None, measured: float, show: Callable[[float], str]) -> Iterator[str]:
+def _compared(
+    prediction: Prediction | None, measured: float, show: Callable[[float], str], target: str
+) -> Iterator[str]:
+    """Set the prediction beside the measurement; whether this device is the target only the user knows."""
     if prediction is None:
         return
     interval = f"{show(prediction.low)} to {show(prediction.high)}"
     inside = "inside" if prediction.low <= measured <= prediction.high else "outside"
     ratio = f"{measured / prediction.value:.2f} of it, {inside}"
-    yield f"             predicted {show(prediction.value)} ({interval}); measured is {ratio}"
+    yield f"             predicted for {target}: {show(prediction.value)} ({interval}); measured here is {ratio}"
     yield f"             {prediction.source}"

@@ -111,7 +111,10 @@ class OperatorTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What a file took on a device. `peak_bytes` is what the process grew by; unmeasured energy is `None`."""
+    """What a file took on a device, and what its run predicted for its target.
+
+    `peak_bytes` is what the process grew by; unmeasured energy is `None`.
+    """
 
     path: str
     sha256: str
@@ -123,6 +126,7 @@ class Measurement:
     energy: Energy | None
     operators: tuple[OperatorTime, ...]
     warnings: tuple[str, ...]
+    predicted_for: str = ""
     predicted_latency_us: Prediction | None = None
     predicted_energy_uj: Prediction | None = None
     temperature_c: tuple[float | None, float | None] = field(default=(None, None))
@@ -157,7 +161,7 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
     broken_down = device.request(
         "measure", timeout_s=timeout_s, **asked | {"max_runs": 100}, operators=True, forget=True
     )
-    latency, energy_uj = _predictions(path, digest)
+    target, latency, energy_uj = _predictions(path, digest)
     return Measurement(
         path=str(path),
         sha256=digest,
@@ -171,6 +175,7 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
             OperatorTime(**{name: entry[name] for name in OperatorTime.__slots__}) for entry in broken_down["operators"]
         ),
         warnings=(*found["warnings"], *_doubts(found)),
+        predicted_for=target,
         predicted_latency_us=latency,
         predicted_energy_uj=energy_uj,
         temperature_c=(found["before"]["temperature_c"], found["after"]["temperature_c"]),
@@ -215,14 +220,14 @@ def _doubts(found: Mapping[str, Any]) -> tuple[str, ...]:
     return ("the median did not settle within the time and runs allowed: other work, or clocks that change",)
 
 
-def _predictions(path: Path, digest: str) -> tuple[Prediction | None, Prediction | None]:
-    """Return what the run predicts of this very file: latency and energy, `None` where nothing does."""
+def _predictions(path: Path, digest: str) -> tuple[str, Prediction | None, Prediction | None]:
+    """Return what the run predicts of this very file: for which target, its latency and its energy."""
     try:
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         report = read_report(path.parent.parent)
     except (OSError, ValueError, EdgeKDError):
-        return None, None
+        return "", None, None
     if not isinstance(card, dict) or card.get("sha256") != digest:
-        return None, None
+        return "", None, None
     rows = [row for row in report.rows if row.path == card.get("path")]
-    return (rows[0].latency_us, rows[0].energy_uj) if rows else (None, None)
+    return (report.target, rows[0].latency_us, rows[0].energy_uj) if rows else ("", None, None)

@@ -30,7 +30,7 @@ def test_an_artifact_of_a_run_is_measured_beside_its_prediction(
     assert any(entry["operator"] == "QLinearConv" for entry in document["operators"])
     report = json.loads((finished.folder / "report" / "report.json").read_text(encoding="utf-8"))
     row = next(row for row in report["rows"] if row["path"] == "artifacts/model.int8.onnx")
-    assert document["predicted_latency_us"] == row["latency_us"]
+    assert (document["predicted_for"], document["predicted_latency_us"]) == ("jetson-tx2", row["latency_us"])
     card = json.loads(artifact.with_suffix(".json").read_text(encoding="utf-8"))
     assert document["sha256"] == card["sha256"]
 
@@ -54,8 +54,10 @@ def test_a_file_that_is_not_the_run_s_has_no_prediction_and_its_energy_comes_fro
 def test_unmeasured_energy_is_said_to_be_unmeasured(finished: FinishedRun, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["profile", "model", str(finished.folder / "artifacts" / "model.int8.onnx"), *QUICK]) == 0
     told = capsys.readouterr().out
-    assert "energy     not measured" in told
-    assert "predicted" in told
+    lines = told.splitlines()
+    assert [line for line in lines if line.startswith("  energy     not measured (sensors: ")]
+    assert [line for line in lines if line.strip().startswith("predicted for jetson-tx2: ")]
+    assert [line for line in lines if line.startswith("  latency    ")]
 
 
 @pytest.mark.parametrize(
