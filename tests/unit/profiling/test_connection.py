@@ -141,7 +141,7 @@ def test_energy_for_each_inference_comes_from_the_sensor_asked_for(device, tmp_p
     assert energy["mean_w"] == pytest.approx(4.0)
     assert energy["joules_per_inference"] == pytest.approx(4.0 * energy["seconds"] / energy["runs"])
     assert energy["idle_w"] is None
-    assert energy["samples"] > 5
+    assert energy["samples"] >= 3
 
 
 @pytest.mark.parametrize(
