@@ -11,8 +11,8 @@ import torch
 from torch import fx
 
 from edgekd.export.onnx.functions import Call, emit_function
-from edgekd.export.onnx.graph import OnnxGraph
-from edgekd.export.onnx.layers import LAYERS, UncoveredError
+from edgekd.export.onnx.graph import OnnxGraph, UncoveredError
+from edgekd.export.onnx.layers import LAYERS
 from edgekd.export.onnx.quantized import emit_integer_layer, emit_pair
 from edgekd.quantize.fold import module_of
 from edgekd.quantize.modules import ActivationQuantizer, QuantizedLayer

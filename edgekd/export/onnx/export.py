@@ -11,7 +11,7 @@ from torch import fx
 
 from edgekd.errors import ExportError
 from edgekd.export.onnx.direct import emit
-from edgekd.export.onnx.layers import UncoveredError
+from edgekd.export.onnx.graph import UncoveredError
 from edgekd.export.onnx.traced import trace
 from edgekd.quantize.fold import fold_batch_norm
 from edgekd.records import Precision, TensorSpec

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from edgekd.export.onnx.graph import OnnxGraph
-from edgekd.export.onnx.layers import UncoveredError, require
+from edgekd.export.onnx.graph import OnnxGraph, UncoveredError, require
 
 _aten = torch.ops.aten
 
@@ -32,6 +31,10 @@ class Call:
         args = self.node.args
         given = args[position] if position < len(args) else self.node.kwargs.get(name, default)
         return self.names[given] if isinstance(given, fx.Node) else given
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """Return an argument that is only ever given by its name."""
+        return self.node.kwargs.get(name, default)
 
     @property
     def x(self) -> str:
@@ -126,7 +129,7 @@ def _select(call: Call) -> str:
 
 def _reduction(operator_name: str) -> Emitter:
     def emit(call: Call) -> str:
-        require(call.argument(99, "ord", 2) == 2)
+        require(call.option("ord", 2) == 2)
         axes = call.graph.integers(*call.argument(1, "dim"))
         return call.graph.add(operator_name, call.x, axes, keepdims=int(call.argument(2, "keepdim", False)))
 
@@ -141,8 +144,8 @@ def _attention(call: Call) -> str:
     """Write attention out, as equation 1 of Vaswani et al. 2017, arXiv:1706.03762, with an optional mask."""
     graph, rank = call.graph, len(call.shape)
     query, key, value = (call.argument(position) for position in range(3))
-    mask, scale = call.argument(3, "attn_mask"), call.argument(99, "scale")
-    require(scale is not None)
+    mask, scale = call.argument(3, "attn_mask"), call.option("scale")
+    require(scale is not None and scale > 0)
     axes = list(range(rank))
     axes[-2:] = axes[-1], axes[-2]
     # The scale is shared by both factors, so that neither product overflows in fp16.
@@ -150,7 +153,7 @@ def _attention(call: Call) -> str:
     scores = graph.add(
         "MatMul", graph.add("Mul", query, root), graph.add("Mul", graph.add("Transpose", key, perm=axes), root)
     )
-    if call.argument(99, "is_causal", False):
+    if call.option("is_causal", False):
         scores = graph.add("Add", scores, graph.constant(_causal_mask(call)))
     if mask is not None:
         given = call.node.kwargs.get("attn_mask")

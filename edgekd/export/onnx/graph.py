@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,21 @@ _ELEMENT_TYPES = {
 }
 
 
+class UncoveredError(Exception):
+    """There is no direct form for an operator, or for what it is asked to do."""
+
+
+def require(condition: object) -> None:
+    """Raise `UncoveredError` unless the condition holds."""
+    if not condition:
+        raise UncoveredError
+
+
+def short_name(number: int) -> str:
+    """Return the name of a value by its number, with as few letters as there are."""
+    return f"_{np.base_repr(number, 36).lower()}"
+
+
 class OnnxGraph:
     """Nodes in the order they run, constants stored once, short names.
 
@@ -36,6 +52,7 @@ class OnnxGraph:
         self.in_half = in_half
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._parameters: dict[torch.Tensor, str] = {}
         self._tensors: list[Any] = []
         self._values = 0
         self._renamed: dict[str, str] = {}
@@ -49,21 +66,37 @@ class OnnxGraph:
         self._nodes.append(node)
         return name
 
+    def parameter(self, value: torch.Tensor) -> str:
+        """Return the name of a tensor of the network; it is stored once, and equal ones of other layers beside it.
+
+        What pruning makes unequal must not share its room before, or the file's size could not be predicted.
+        """
+        if value not in self._parameters:
+            self._parameters[value] = self._store(self._as_stored(value))
+        return self._parameters[value]
+
     def constant(self, value: torch.Tensor | np.ndarray[Any, Any]) -> str:
-        """Return the name of a stored tensor of the network; equal ones are stored once."""
+        """Return the name of a constant; equal ones are stored once."""
+        return self.fixed(self._as_stored(value))
+
+    def fixed(self, array: np.ndarray[Any, Any]) -> str:
+        """Return the name of a constant whose type does not depend on `in_half`."""
+        key = (str(array.dtype), tuple(array.shape), hashlib.sha256(array.tobytes()).digest())
+        if key not in self._constants:
+            self._constants[key] = self._store(array)
+        return self._constants[key]
+
+    def _as_stored(self, value: torch.Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         array = value.detach().contiguous().numpy() if isinstance(value, torch.Tensor) else np.asarray(value, order="C")
         if self.in_half and array.dtype.kind == "f":
             # Numbers that stand for "none of it", as in masks, are beyond fp16: infinity times zero would be no number.
             array = np.where(np.isfinite(array), array.clip(-_LARGEST_HALF, _LARGEST_HALF), array).astype(np.float16)
-        return self.fixed(array)
+        return array
 
-    def fixed(self, array: np.ndarray[Any, Any]) -> str:
-        """Return the name of a stored array whose type does not depend on `in_half`."""
-        key = (str(array.dtype), tuple(array.shape), array.tobytes())
-        if key not in self._constants:
-            self._constants[key] = self._fresh()
-            self._tensors.append(numpy_helper.from_array(array, self._constants[key]))
-        return self._constants[key]
+    def _store(self, array: np.ndarray[Any, Any]) -> str:
+        name = self._fresh()
+        self._tensors.append(numpy_helper.from_array(array, name))
+        return name
 
     def integers(self, *values: int) -> str:
         """Return the name of a list of sizes, axes or indices."""
@@ -105,4 +138,4 @@ class OnnxGraph:
 
     def _fresh(self) -> str:
         self._values += 1
-        return f"_{np.base_repr(self._values, 36).lower()}"
+        return short_name(self._values)

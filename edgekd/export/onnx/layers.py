@@ -15,28 +15,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekd.export.onnx.graph import OnnxGraph
+from edgekd.export.onnx.graph import OnnxGraph, require
 from edgekd.models.layers import ChannelPad, ChannelShuffle, Reshape, Slice
 
 Shape = tuple[int | None, ...]
 Emitter = Callable[[OnnxGraph, Any, str, Shape], str]
 
 
-class UncoveredError(Exception):
-    """These tables have no form for an operator, or for what it is asked to do."""
-
-
-def require(condition: object) -> None:
-    """Raise `UncoveredError` unless the condition holds."""
-    if not condition:
-        raise UncoveredError
+def is_product(module: nn.Module, shape: Shape) -> bool:
+    """Say whether a layer is a linear one of several axes (tokens), which needs its weight transposed."""
+    return isinstance(module, nn.Linear) and len(shape) != 2
 
 
 def layer(graph: OnnxGraph, module: Any, x: str, shape: Shape, weight: str, bias: str) -> str:
-    """Apply a convolution or linear layer with these constants instead of its own; an empty `bias` is none."""
-    if isinstance(module, nn.Linear):
-        return _linear(graph, x, shape, weight, bias)
+    """Apply a convolution or linear layer with these constants instead of its own; an empty `bias` is none.
+
+    The weight is that of the layer, transposed where `is_product` says so.
+    """
+    if is_product(module, shape):
+        product = graph.add("MatMul", x, weight)
+        return graph.add("Add", product, bias) if bias else product
     inputs = (x, weight, bias) if bias else (x, weight)
+    if isinstance(module, nn.Linear):
+        return graph.add("Gemm", *inputs, transB=1)
     options: dict[str, Any] = {
         "kernel_shape": list(module.kernel_size),
         "strides": list(module.stride),
@@ -47,13 +48,6 @@ def layer(graph: OnnxGraph, module: Any, x: str, shape: Shape, weight: str, bias
     if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
         return graph.add("ConvTranspose", *inputs, output_padding=list(module.output_padding), **options)
     return graph.add("Conv", *inputs, **options)
-
-
-def _linear(graph: OnnxGraph, x: str, shape: Shape, weight: str, bias: str) -> str:
-    if len(shape) == 2:
-        return graph.add("Gemm", *((x, weight, bias) if bias else (x, weight)), transB=1)
-    product = graph.add("MatMul", x, graph.add("Transpose", weight, perm=[1, 0]))
-    return graph.add("Add", product, bias) if bias else product
 
 
 def _pads(module: Any) -> list[int]:
@@ -67,11 +61,9 @@ def _pads(module: Any) -> list[int]:
 
 def _weighted(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
     require(getattr(module, "padding_mode", "zeros") == "zeros")
-    bias = graph.constant(module.bias) if module.bias is not None else ""
-    if isinstance(module, nn.Linear) and len(shape) != 2:
-        product = graph.add("MatMul", x, graph.constant(module.weight.t()))
-        return graph.add("Add", product, bias) if bias else product
-    return layer(graph, module, x, shape, graph.constant(module.weight), bias)
+    bias = graph.parameter(module.bias) if module.bias is not None else ""
+    weight = graph.constant(module.weight.t()) if is_product(module, shape) else graph.parameter(module.weight)
+    return layer(graph, module, x, shape, weight, bias)
 
 
 def _batch_norm(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
@@ -217,7 +209,7 @@ def _reshape(graph: OnnxGraph, module: Reshape, x: str, shape: Shape) -> str:
 
 
 def _channel_shuffle(graph: OnnxGraph, module: ChannelShuffle, x: str, shape: Shape) -> str:
-    return graph.add("Gather", x, graph.constant(module.order), axis=1)
+    return graph.add("Gather", x, graph.parameter(module.order), axis=1)
 
 
 def _same(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:

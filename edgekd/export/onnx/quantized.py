@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from edgekd.export.onnx.graph import OnnxGraph
-from edgekd.export.onnx.layers import Shape, layer
+from edgekd.export.onnx.layers import Shape, is_product, layer
 from edgekd.quantize.modules import QMAX_WEIGHT, ActivationQuantizer, QuantizedLayer
 
 
@@ -59,8 +58,7 @@ def emit_integer_layer(
     """Apply a layer whose weight and bias are integer constants behind DequantizeLinear."""
     constants = integer_constants(module, input_scale)
     weight, axis = constants.weight, constants.axis
-    is_product = isinstance(module.layer, nn.Linear) and len(shape) != 2
-    if is_product:
+    if is_product(module.layer, shape):
         weight, axis = weight.t(), 1
     zero = torch.zeros_like(constants.weight_scale, dtype=torch.int8)
     stored = (graph.constant(value) for value in (weight, constants.weight_scale, zero))
@@ -70,7 +68,4 @@ def emit_integer_layer(
         bias = graph.add(
             "DequantizeLinear", graph.constant(constants.bias), graph.constant(constants.bias_scale), axis=0
         )
-    if is_product:
-        product = graph.add("MatMul", x, dequantized)
-        return graph.add("Add", product, bias) if bias else product
     return layer(graph, module.layer, x, shape, dequantized, bias)

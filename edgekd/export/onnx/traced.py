@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from edgekd.export.onnx.graph import IR_VERSION, OPSET
+from edgekd.export.onnx.graph import IR_VERSION, OPSET, short_name
 from edgekd.export.onnx.qdq import to_qdq
 from edgekd.models.quiet import quiet_torch
 from edgekd.quantize.modules import ActivationQuantizer
@@ -83,7 +83,7 @@ def slim(model: Any) -> Any:
     names: dict[str, str] = {name: name for name in kept}
 
     def short(name: str) -> str:
-        return names.setdefault(name, _base36(len(names)))
+        return names.setdefault(name, short_name(len(names)))
 
     for tensor in graph.initializer:
         tensor.name = short(tensor.name)
@@ -99,12 +99,3 @@ def slim(model: Any) -> Any:
         value.doc_string = ""
         del value.metadata_props[:]
     return model
-
-
-def _base36(number: int) -> str:
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    text = ""
-    while number:
-        number, rest = divmod(number, 36)
-        text = digits[rest] + text
-    return "_" + (text or "0")

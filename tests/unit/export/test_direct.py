@@ -15,8 +15,8 @@ from torch import fx, nn
 from edgekd.export.onnx.direct import emit
 from edgekd.export.onnx.export import onnx_model
 from edgekd.export.onnx.functions import FUNCTIONS
-from edgekd.export.onnx.graph import OnnxGraph
-from edgekd.export.onnx.layers import LAYERS, UncoveredError
+from edgekd.export.onnx.graph import OnnxGraph, UncoveredError
+from edgekd.export.onnx.layers import LAYERS
 from edgekd.export.onnx.traced import trace
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
