@@ -4,7 +4,7 @@
     python tools/network_table.py --check
 
 The letters in the table are those of tests/conformance/test_networks.py. A letter that is missing stands in
-`NOT_YET` or `EXEMPT` of tests/zoo/narrowed.py, whose entries the tests hold to: what is listed there must fail.
+`NOT_YET` of tests/zoo/narrowed.py, whose entries the tests hold to: what is listed there must fail.
 """
 
 from __future__ import annotations
@@ -48,16 +48,13 @@ the others would hold for that reason alone. Channels of the input and the outpu
 def document() -> str:
     """Return the page as it should be."""
     from zoo import NETWORKS
-    from zoo.narrowed import EXEMPT, NOT_YET
+    from zoo.narrowed import NOT_YET
 
     rows = "".join(f"{_row(name)}\n" for name in NETWORKS)
-    missing, exempt = _exceptions(NOT_YET), _exceptions(EXEMPT)
     sources = _list((f"`{network.name}`", network.published) for network in NETWORKS.values())
     parts = [_HEAD + rows]
     if NOT_YET:
-        parts.append(f"## Not yet\n\nA network, or some checks of it.\n\n{missing}")
-    if EXEMPT:
-        parts.append(f"## Cannot hold\n\n{exempt}")
+        parts.append(f"## Not yet\n\nA network, or some checks of it.\n\n{_exceptions(NOT_YET)}")
     parts.append(f"## Sources\n\n{sources}")
     return "\n".join(parts)
 
@@ -77,17 +74,13 @@ def _list(entries: Iterable[tuple[str, str]]) -> str:
 
 def _row(name: str) -> str:
     from zoo import build
-    from zoo.narrowed import CHECKS, EXEMPT, NOT_YET, channels_of, not_yet, prunable_share
+    from zoo.narrowed import CHECKS, NOT_YET, channels_of, not_yet, prunable_share
 
     parameters = sum(parameter.numel() for parameter in build(name).parameters())
     if name in NOT_YET:
         return f"| {name} | {parameters} | | | | {NOT_YET[name]} |"
     channels = channels_of(name)
-    letters = [
-        letter
-        for letter, checks in CHECKS.items()
-        if not any(not_yet(name, check) or f"{name}/{check}" in EXEMPT for check in checks)
-    ]
+    letters = [letter for letter, checks in CHECKS.items() if not any(not_yet(name, check) for check in checks)]
     if not channels.prunable:  # of nothing pruned, only that the network is still one says something
         letters = [letter for letter in letters if letter == "c"]
     share = f"{100 * prunable_share(name):.0f} %"

@@ -13,6 +13,7 @@ from edgekd.records import Precision
 # Bytes of one weight, and of what each output channel adds: a bias; for int8 also the scales of weight and bias.
 _BYTES: dict[Precision, tuple[int, int]] = {"fp32": (4, 4), "fp16": (2, 2), "int8": (1, 12)}
 _LAYERS = ("conv", "transposed", "depthwise", "linear")
+_INDEX_BYTES = 8
 # What belongs to no quantized layer stays as precise as the file otherwise is.
 _SCALE_BYTES: dict[Precision, int] = {"fp32": 4, "fp16": 2, "int8": 4}
 
@@ -45,11 +46,12 @@ def fit_size(operators: Operators, measured_bytes: int, precision: Precision) ->
 def content_bytes(operators: Operators, precision: Precision) -> npt.NDArray[np.int64]:
     """Return what each operator stores in a file of that precision, in bytes, `[plans, layers]`."""
     per_weight, per_channel = _BYTES[precision]
-    is_layer, is_scale = np.isin(operators.op, _LAYERS), np.isin(operators.op, ("scale",))
+    is_layer, is_scale, is_order = (np.isin(operators.op, ops) for ops in (_LAYERS, ("scale",), ("order",)))
     if operators.repeats is not None:
         is_layer &= ~operators.repeats
     channels = np.where(is_layer, operators.out_channels, 0)
     weights = np.where(is_layer, operators.weight_elements, 0) - channels
     scales = np.where(is_scale, operators.weight_elements, 0) * _SCALE_BYTES[precision]
-    content: npt.NDArray[np.int64] = weights * per_weight + channels * per_channel + scales
+    orders = np.where(is_order, operators.out_channels, 0) * _INDEX_BYTES
+    content: npt.NDArray[np.int64] = weights * per_weight + channels * per_channel + scales + orders
     return content

@@ -10,7 +10,7 @@ import numpy.typing as npt
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
-OPS = ("conv", "transposed", "depthwise", "linear", "matmul", "pool", "add", "scale", "other")
+OPS = ("conv", "transposed", "depthwise", "linear", "matmul", "pool", "add", "scale", "order", "other")
 _WEIGHTED = ("conv", "transposed", "depthwise", "linear")
 _COMPUTE = (*_WEIGHTED, "matmul")
 _CONVOLUTIONS = ("conv", "transposed")
@@ -25,7 +25,8 @@ class Operators:
     Batch norm and activation functions belong to the operator they are fused into and are not listed. For tokens, a
     pixel is a token. A `matmul` is a product of two computed tensors; its input channels are what it sums over. A
     `scale` only stores values for each channel (a norm that is not folded, an embedding) and costs nothing else.
-    `other` stands for what moves values: concatenation, padding, layout.
+    An `order` gives channels another order, from a table of one index each. `other` stands for what else moves values:
+    concatenation, padding, layout.
 
     Attributes:
         names: Of the operators, for messages.

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from edgekd.hardware.cost import Operators
+from edgekd.models.layers import ChannelShuffle
 from edgekd.prune.groups import ChannelMap
 from edgekd.prune.rules.layers import CONVOLUTIONS, POINTWISE, POOLS, TRANSPOSED
 from edgekd.prune.slicing import stored_tensor
@@ -152,6 +153,8 @@ def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row |
         return dataclasses.replace(base, op=op, kernel=kernel, stride=module.stride[0], groups=module.groups)
     if isinstance(module, nn.Linear):
         return dataclasses.replace(base, op="linear")
+    if isinstance(module, ChannelShuffle):
+        return dataclasses.replace(base, op="order")
     if isinstance(module, POOLS):
         return dataclasses.replace(base, op="pool", kernel=max(1, base.pixels[0] // max(1, pixels)))
     if node.target in (operator.add, operator.mul, operator.sub):

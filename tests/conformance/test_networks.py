@@ -21,7 +21,6 @@ from zoo import NETWORKS, build
 from zoo.adapter import calibrate_with, call, export, flat, onnx_bytes, unit_axis, units_as_output
 from zoo.narrowed import (
     CHECKS,
-    EXEMPT,
     NOT_YET,
     channels_of,
     inputs_of,
@@ -52,8 +51,6 @@ def _every_network(check: str) -> pytest.MarkDecorator:
     """Parametrize over the networks; those in `NOT_YET` must fail."""
     cases = []
     for name in NETWORKS:
-        if f"{name}/{check}" in EXEMPT:
-            continue
         reason = not_yet(name, check)
         # All checks of a network in one process: what is made once for it is made once.
         marks = [pytest.mark.xdist_group(name)]
@@ -78,7 +75,7 @@ def _assert_close(found: tuple[torch.Tensor, ...], expected: tuple[torch.Tensor,
 
 def test_the_tables_name_networks_and_checks_that_exist():
     checks = {check for names in CHECKS.values() for check in names} | {"groups"}
-    for entry in (*NOT_YET, *EXEMPT):
+    for entry in NOT_YET:
         name, _, check = entry.partition("/")
         assert name in NETWORKS
         assert not check or check in checks

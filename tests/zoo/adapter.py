@@ -1,7 +1,7 @@
 """The one place that knows how the library takes inputs and gives outputs.
 
 What the library cannot do yet ends in `NotImplementedError` here or an error of its own there, and is listed in
-`zoo.checks.NOT_YET`.
+`zoo.narrowed.NOT_YET`.
 """
 
 from __future__ import annotations

@@ -30,17 +30,8 @@ CHECKS: dict[str, tuple[str, ...]] = {
     "f": ("memory",),
 }
 
-_NOT_CONTIGUOUS = "the rebuilt network lacks `contiguous` and its `view` fails"
-_TOKENS = "a linear layer on tokens is counted as if there were one"
-_COUNTED_TWICE = "the parameters of a layer that is called twice are counted twice"
 # What should work and does not: a network, or `network/check`. Each must fail, or it does not belong here any more.
 NOT_YET: dict[str, str] = {}
-
-# What cannot hold in principle: `network/check` and why.
-EXEMPT: dict[str, str] = {
-    "shufflenet_v2/size": "equal channel orders are one constant in the whole file, and several after pruning",
-    "shared_weights/size": "layers that share a weight get one each, which are equal until they are pruned",
-}
 
 
 def not_yet(name: str, check: str) -> str | None:
