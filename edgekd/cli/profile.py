@@ -45,24 +45,37 @@ def profile() -> None:
 @click.option("--device-python", default="python3", show_default=True, help="Python on the board, with onnxruntime.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the measurement here, as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def profile_model(artifact: Path, place: str, out: Path | None, as_json: bool, **options: object) -> None:
+def profile_model(
+    artifact: Path,
+    place: str,
+    threads: int,
+    pin: str | None,
+    provider: str,
+    seconds: float,
+    tolerance: float,
+    sensor: str | None,
+    energy_seconds: float,
+    idle_seconds: float,
+    device_python: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Measure an artifact and compare it with what its run predicted."""
     from edgekd.profiling.connection import connect, parse_place
     from edgekd.profiling.model import Settings, measure_model
 
-    sensor = options["sensor"]
     settings = Settings(
-        threads=int(str(options["threads"])),
-        pin=_cores(options["pin"]),
-        provider=_provider(str(options["provider"])),
-        max_s=float(str(options["seconds"])),
-        tolerance=float(str(options["tolerance"])),
-        energy_s=float(str(options["energy_seconds"])),
-        idle_s=float(str(options["idle_seconds"])),
+        threads=threads,
+        pin=None if pin is None else _cores(pin),
+        provider=_provider(provider),
+        max_s=seconds,
+        tolerance=tolerance,
+        energy_s=energy_seconds,
+        idle_s=idle_seconds,
     )
-    with connect(parse_place(place), python=str(options["device_python"])) as device:
+    with connect(parse_place(place), python=device_python) as device:
         if sensor is not None:
-            settings = dataclasses.replace(settings, sensor=_sensor(str(sensor), device.sensors))
+            settings = dataclasses.replace(settings, sensor=_sensor(sensor, device.sensors))
         found = measure_model(device, artifact, settings)
         sensors = tuple(device.sensors)
     document = json.dumps({"schema_version": 1, **dataclasses.asdict(found)}, indent=2, sort_keys=True)
@@ -71,12 +84,10 @@ def profile_model(artifact: Path, place: str, out: Path | None, as_json: bool, *
     click.echo(document if as_json else "\n".join(map(printable, _lines(found, sensors))))
 
 
-def _cores(text: object) -> tuple[int, ...] | None:
-    if text is None:
-        return None
+def _cores(text: str) -> tuple[int, ...]:
     cores: list[int] = []
     try:
-        for part in str(text).split(","):
+        for part in text.split(","):
             first, _, last = part.partition("-")
             cores += range(int(first), int(last or first) + 1)
     except ValueError:

@@ -52,15 +52,16 @@ class Settings:
     idle_s: float = 0.0
 
     def __post_init__(self) -> None:
-        checks = {
-            "--threads": (self.threads >= 1, "at least 1"),
-            "--tolerance": (0 < self.tolerance < 1, "between 0 and 1"),
-            "--seconds": (self.max_s > 0, "more than 0"),
-            "--energy-seconds": (self.energy_s > 0, "more than 0"),
-        }
-        for where, (holds, expected) in checks.items():
+        checks = (
+            ("--threads", self.threads, self.threads >= 1, "at least 1"),
+            ("--tolerance", self.tolerance, 0 < self.tolerance < 1, "between 0 and 1"),
+            ("--seconds", self.max_s, self.max_s > 0, "more than 0"),
+            ("--energy-seconds", self.energy_s, self.energy_s > 0, "more than 0"),
+            ("--idle-seconds", self.idle_s, self.idle_s >= 0, "at least 0"),
+        )
+        for where, value, holds, expected in checks:
             if not holds:
-                raise InputError(where, expected=expected, found="another number", hint="Correct the option.")
+                raise InputError(where, expected=expected, found=str(value), hint="Correct the option.")
 
     @property
     def limit_s(self) -> float:
