@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from edgekd.budgets import BOUNDED, format_quantity
 from edgekd.errors import EXIT_OK, ArtifactError, InputError, VerdictError
 from edgekd.records import Artifact, Budget, Finding, Report, Row
-from edgekd.report.collect import actual_value, is_bound
+from edgekd.report.collect import actual_value, is_bound, prediction_of
 from edgekd.report.decode import decode, field_names, read_object
 from edgekd.report.document import read_report
-from edgekd.report.view import EXTRAPOLATED, format_quantity, prediction_of
+from edgekd.report.view import EXTRAPOLATED
 from edgekd.store import RunFolder, file_digest
 
-_WORDS = {"size_bytes": "size", "latency_us": "latency", "energy_uj": "energy"}
-_ANSWERED_NO = frozenset({"size-over-budget", "latency-over-budget", "energy-over-budget", "verdict-fail"})
+_ANSWERED_NO = frozenset({"verdict-fail", *(f"{kind.word}-over-budget" for kind in BOUNDED.values())})
 _CARD_HINT = "Make the run again, or copy the card together with its artifact."
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What reading a hostile path can raise: ValueError for a NUL in it, RuntimeError for links in a circle.
@@ -33,7 +33,7 @@ def check_paths(paths: Sequence[Path], budgets: tuple[Budget, ...]) -> tuple[Fin
 
     A file is checked for being readable and not empty, against the card beside it if there is one, and
     against the size budget. A folder is taken for a run: its report's verdict, every artifact that has a card
-    or stands in the report, and the budgets. Latency and energy are those that the report predicts. In a run
+    or stands in the report, and the budgets. Latency, energy and memory are those that the report predicts. In a run
     a budget is for the files that the run's own budget on that quantity is for, and not for its baselines.
 
     Args:
@@ -70,11 +70,11 @@ def _check_lone_file(path: Path, budgets: tuple[Budget, ...]) -> list[Finding]:
             findings.append(_from_error("bad-card", error))
     findings += _check_file(path, subject, card, budgets)
     for budget in budgets:
-        if budget.quantity != "size_bytes":
-            word = _WORDS[budget.quantity]
-            message = f"its {word} is not known for this file"
-            hint = f"Check the run folder, whose report predicts the {word}."
-            findings.append(_error(f"{word}-not-known", subject, message, hint))
+        kind = BOUNDED[budget.quantity]
+        if kind.is_predicted:
+            message = f"its {kind.noun} is not known for this file"
+            hint = f"Check the run folder, whose report predicts the {kind.noun}."
+            findings.append(_error(f"{kind.word}-not-known", subject, message, hint))
     return _with_ok(findings, subject, _good_words(card, budgets))
 
 
@@ -111,16 +111,16 @@ def _unanswered(run: Path, budgets: tuple[Budget, ...], cards: list[Artifact], r
     """Return an error for each budget that no number of the run was compared with."""
     findings = []
     for budget in budgets:
-        word = _WORDS[budget.quantity]
+        kind = BOUNDED[budget.quantity]
         bound = [card for card in cards if _binds(budget, card, rows.get(card.path))]
         known = [rows[card.path] for card in bound if card.path in rows]
         is_answered = bool(bound) and (
-            budget.quantity == "size_bytes" or any(actual_value(row, budget) is not None for row in known)
+            not kind.is_predicted or any(actual_value(row, budget) is not None for row in known)
         )
         if not is_answered:
-            message = f"there is no artifact whose {word} is known and that the {word} budget is for"
+            message = f"there is no artifact whose {kind.noun} is known and that the {kind.word} budget is for"
             hint = "Leave that budget out, or compress for a target with a profile of it."
-            findings.append(_error(f"{word}-not-known", str(run), message, hint))
+            findings.append(_error(f"{kind.word}-not-known", str(run), message, hint))
     return findings
 
 
@@ -196,10 +196,12 @@ def _check_run_artifact(run: Path, card: Artifact, row: Row | None, budgets: tup
         message = f"the report says {row.size_bytes:,} bytes, its card {card.size_bytes:,}"
         findings.append(_error("size-mismatch", subject, message, "Make the run again."))
     for budget in budgets:
-        if budget.quantity != "size_bytes":
+        if BOUNDED[budget.quantity].is_predicted:
             findings += _check_prediction(subject, row, budget)
     answered = tuple(
-        budget for budget in budgets if budget.quantity == "size_bytes" or (row and prediction_of(row, budget.quantity))
+        budget
+        for budget in budgets
+        if not BOUNDED[budget.quantity].is_predicted or (row and actual_value(row, budget) is not None)
     )
     return _with_ok(findings, subject, _good_words(card, answered))
 
@@ -257,26 +259,28 @@ def _warn_of_external_data(path: Path, subject: str) -> list[Finding]:
 
 
 def _check_prediction(subject: str, row: Row | None, budget: Budget) -> list[Finding]:
-    word = _WORDS[budget.quantity]
-    prediction = prediction_of(row, budget.quantity) if row else None
-    if prediction is None:
-        message = f"the report does not predict its {word}, so the budget says nothing about it"
-        return [_warning(f"{word}-not-known", subject, message, "Measure the artifact on the device.")]
-    value, limit = (format_quantity(budget.quantity, number) for number in (prediction.value, budget.limit))
+    kind = BOUNDED[budget.quantity]
+    actual = actual_value(row, budget) if row else None
+    if row is None or actual is None:
+        message = f"the report does not predict its {kind.noun}, so the budget says nothing about it"
+        return [_warning(f"{kind.word}-not-known", subject, message, "Measure the artifact on the device.")]
+    prediction = prediction_of(row, budget.quantity)
+    value, limit = (format_quantity(budget.quantity, number) for number in (actual, budget.limit))
     findings = []
-    if prediction.value > budget.limit:
-        message = f"the predicted {word} of {value} ({prediction.origin}) is more than the budget of {limit}"
-        hint = f"Compress further with a smaller --max-{word}, or raise the budget."
-        findings.append(_error(f"{word}-over-budget", subject, message, hint))
-    if prediction.extrapolated:
-        message = f"the predicted {word} of {value} is {EXTRAPOLATED}"
+    if actual > budget.limit:
+        origin = f" ({prediction.origin})" if prediction else ""
+        message = f"the predicted {kind.noun} of {value}{origin} is more than the budget of {limit}"
+        hint = f"Compress further with a smaller {kind.option}, or raise the budget."
+        findings.append(_error(f"{kind.word}-over-budget", subject, message, hint))
+    if prediction and prediction.extrapolated:
+        message = f"the predicted {kind.noun} of {value} is {EXTRAPOLATED}"
         hint = "Measure the artifact on the device."
         findings.append(_warning("extrapolated", subject, message, hint))
     return findings
 
 
 def _good_words(card: Artifact | None, budgets: tuple[Budget, ...]) -> str:
-    kept = [f"within its {_WORDS[budget.quantity]} budget" for budget in budgets]
+    kept = [f"within its {BOUNDED[budget.quantity].word} budget" for budget in budgets]
     return ", ".join(["matches its card" if card else "readable (no card beside it)", *kept])
 
 

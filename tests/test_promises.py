@@ -23,7 +23,7 @@ DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob(
 LAYERS = (
     {"errors", "records", "agent"},
     {"quantities", "store", "recipe", "progress", "events"},
-    {"tasks"},
+    {"tasks", "budgets"},
     {"journal", "data", "hardware", "report"},
     {"checks", "models"},
     {"prune"},
@@ -34,7 +34,10 @@ LAYERS = (
     {"pipeline"},
     {"cli"},
 )
-LIGHT = ("errors", "records", "store", "quantities", "checks", "journal", "progress", "recipe", "report", "hardware")
+LIGHT = (
+    *("errors", "records", "store", "quantities", "budgets", "checks", "journal", "progress", "recipe", "report"),
+    "hardware",
+)
 HEAVY = {"torch", "onnx", "onnxruntime", "onnxscript", "tvm", "torch_pruning", "pymoo", "matplotlib", "plotly"}
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from edgekd.checks import check_paths, exit_code
-from edgekd.quantities import parse_energy_uj, parse_latency_us, parse_size
-from edgekd.records import Budget, Finding
+from edgekd.cli.options import read_budgets
+from edgekd.records import Finding
 from edgekd.report.escape import printable
 
 _SCHEMA_VERSION = 1
@@ -22,6 +22,7 @@ _SCHEMA_VERSION = 1
 @click.option("--max-size", metavar="SIZE", help="Most bytes a file may have: B, KB, MB, KiB, MiB.")
 @click.option("--max-latency", metavar="TIME", help="Longest predicted latency, for run folders: us, ms, s.")
 @click.option("--max-energy", metavar="ENERGY", help="Most predicted energy, for run folders: uJ, mJ, J.")
+@click.option("--max-memory", metavar="SIZE", help="Most predicted bytes of activations at once, for run folders.")
 @click.option(
     "--format",
     "output_format",
@@ -34,12 +35,11 @@ _SCHEMA_VERSION = 1
 @click.pass_context
 def check(
     context: click.Context,
+    /,
     paths: tuple[Path, ...],
-    max_size: str | None,
-    max_latency: str | None,
-    max_energy: str | None,
     output_format: str,
     as_json: bool,
+    **limits: str | None,
 ) -> None:
     """Check artifact files and run folders: are they whole, and do they keep the budgets?
 
@@ -47,21 +47,10 @@ def check(
     whose artifacts are checked. Nothing is loaded or executed. Exit code 1: a budget is exceeded, or the
     run's verdict is fail. Exit code 2: something is missing, unreadable or damaged, or cannot be known.
     """
-    findings = check_paths(paths, _budgets(max_size, max_latency, max_energy))
+    findings = check_paths(paths, read_budgets(limits))
     code = exit_code(findings)
     click.echo(_to_json(findings, code) if as_json or output_format == "json" else _to_text(findings))
     context.exit(code)
-
-
-def _budgets(max_size: str | None, max_latency: str | None, max_energy: str | None) -> tuple[Budget, ...]:
-    budgets = []
-    if max_size is not None:
-        budgets.append(Budget(quantity="size_bytes", limit=parse_size(max_size, "--max-size")))
-    if max_latency is not None:
-        budgets.append(Budget(quantity="latency_us", limit=parse_latency_us(max_latency, "--max-latency")))
-    if max_energy is not None:
-        budgets.append(Budget(quantity="energy_uj", limit=parse_energy_uj(max_energy, "--max-energy")))
-    return tuple(budgets)
 
 
 def _to_json(findings: tuple[Finding, ...], code: int) -> str:

@@ -10,11 +10,11 @@ import click
 
 from edgekd.cli.options import compute_options, model_options, model_source, show_remarks
 from edgekd.quantities import format_count, format_energy_uj, format_latency_us, format_share, format_size
+from edgekd.records import VALUE_BYTES
 
 if TYPE_CHECKING:
     from edgekd.inspection import Inspection, PlaceCost
-
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+    from edgekd.records import Cost
 
 
 @click.command(epilog="\b\nExample:\n  edgekd inspect model.pt2 --target rpi4 --target jetson-tx2")
@@ -43,7 +43,7 @@ def inspect(targets: tuple[str, ...], no_files: bool, as_json: bool, quiet: bool
 
 def _facts(found: Inspection) -> list[str]:
     files = ", ".join(f"{name} {format_size(size)}" for name, size in found.file_bytes.items()) or "not written"
-    peak = ", ".join(f"{name} {format_size(found.peak_activations * size)}" for name, size in _BYTES.items())
+    peak = ", ".join(f"{name} {format_size(found.peak_activations * size)}" for name, size in VALUE_BYTES.items())
     facts = [
         ("form", found.form),
         *(
@@ -73,17 +73,19 @@ def _groups(found: Inspection) -> list[str]:
 def _costs(costs: tuple[PlaceCost, ...]) -> list[str]:
     if not costs:
         return []
-    lines = ["", f"{'predicted on':<32}{'latency':>12}  {'80 % interval':<24}{'energy':>12}  origin"]
+    lines = ["", f"{'predicted on':<32}{'latency':>12}  {'80 % interval':<24}{'energy':>12}{'memory':>10}  origin"]
     for entry in costs:
         place = f"{entry.target} {entry.processor} {entry.precision}"
-        latency = entry.cost.latency_us
-        if latency is None:
-            lines.append(f"{place:<32}{'not known':>12}")
-            continue
-        interval = f"{format_latency_us(latency.low)} to {format_latency_us(latency.high)}"
-        energy = format_energy_uj(entry.cost.energy_uj.value) if entry.cost.energy_uj else "not known"
-        mark = ", extrapolated" if latency.extrapolated else ""
-        lines.append(
-            f"{place:<32}{format_latency_us(latency.value):>12}  {interval:<24}{energy:>12}  {latency.origin}{mark}"
-        )
+        lines.append(f"{place:<32}{_cost(entry.cost)}")
     return lines
+
+
+def _cost(cost: Cost) -> str:
+    memory = "not known" if cost.memory_bytes is None else format_size(cost.memory_bytes)
+    if cost.latency_us is None:
+        return f"{'not known':>12}  {'':<24}{'not known':>12}{memory:>10}"
+    latency = cost.latency_us
+    interval = f"{format_latency_us(latency.low)} to {format_latency_us(latency.high)}"
+    energy = format_energy_uj(cost.energy_uj.value) if cost.energy_uj else "not known"
+    mark = ", extrapolated" if latency.extrapolated else ""
+    return f"{format_latency_us(latency.value):>12}  {interval:<24}{energy:>12}{memory:>10}  {latency.origin}{mark}"

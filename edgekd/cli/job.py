@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgekd.cli.options import model_options, model_source
+from edgekd.budgets import BOUNDED
+from edgekd.cli.options import model_options, model_source, read_budgets
 from edgekd.errors import InputError
-from edgekd.quantities import parse_energy_uj, parse_latency_us, parse_size
-from edgekd.records import Budget, Precision
 
 if TYPE_CHECKING:
     from edgekd.job import Job
@@ -53,6 +52,10 @@ def job_options(command: _Function) -> _Function:
         ),
         click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]"),
         click.option("--size-of", type=_PRECISIONS, help="Which file --max-size is for. [int8]"),
+        click.option(
+            "--max-memory",
+            help="Budget for the predicted peak of the activations for one example, for instance 2MB.",
+        ),
         click.option("--max-energy", help="Budget for the predicted energy of an inference, for instance 10mJ."),
         click.option("--max-latency", help="Budget for the predicted latency, for instance 3ms."),
         click.option("--max-size", help="Budget for the ONNX file that --size-of names, for instance 250KB."),
@@ -81,11 +84,13 @@ def make_job(options: dict[str, Any]) -> Job:
     target = load_target(options["target_name"])
     recipe = _recipe(options)
     source = model_source(options)
+    deployed, _ = target.artifacts[0]
     return Job(
         source=source,
         data=options["data"],
         target=target,
-        budgets=_budgets(options, recipe.size_of),
+        # Size, for which the recipe says it, apart: what is predicted is of the file that the target deploys.
+        budgets=read_budgets(options, dict.fromkeys(BOUNDED, deployed) | {"size_bytes": recipe.size_of}),
         recipe=recipe,
         run=options["run"] or Path("runs") / f"{source.path.stem}-{target.name}",
         with_tvm=_with_tvm(options.get("exports"), options["target_name"]),
@@ -113,20 +118,6 @@ def _recipe(options: dict[str, Any]) -> Any:
     check_augmentations(recipe.augmentations)
     load_task(recipe.task, "--task" if options["task"] is not None else f"{options['recipe']}, task")
     return recipe
-
-
-def _budgets(options: dict[str, Any], size_of: Precision) -> tuple[Budget, ...]:
-    budgets = []
-    if options["max_size"] is not None:
-        limit = parse_size(options["max_size"], "--max-size")
-        budgets.append(Budget(quantity="size_bytes", limit=limit, precision=size_of))
-    if options["max_latency"] is not None:
-        limit_us = parse_latency_us(options["max_latency"], "--max-latency")
-        budgets.append(Budget(quantity="latency_us", limit=limit_us))
-    if options["max_energy"] is not None:
-        limit_uj = parse_energy_uj(options["max_energy"], "--max-energy")
-        budgets.append(Budget(quantity="energy_uj", limit=limit_uj))
-    return tuple(budgets)
 
 
 def _with_tvm(exports: str | None, target_name: str) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgekd.budgets import BOUNDED
 from edgekd.errors import InputError
-from edgekd.records import Finding, TensorSpec
+from edgekd.records import Budget, Finding, Precision, Quantity, TensorSpec
 from edgekd.report.escape import printable
 
 if TYPE_CHECKING:
@@ -63,6 +65,21 @@ def data_options(purpose: str) -> Callable[[_Function], _Function]:
         return data(task(command))
 
     return add
+
+
+def read_budgets(
+    options: Mapping[str, str | None], precisions: Mapping[Quantity, Precision] = MappingProxyType({})
+) -> tuple[Budget, ...]:
+    """Return the budgets of `--max-size` and its like, each for the files of the precision given, or for all.
+
+    Raises:
+        InputError: One of them is no quantity with its unit.
+    """
+    return tuple(
+        Budget(quantity=quantity, limit=kind.parse(text, kind.option), precision=precisions.get(quantity))
+        for quantity, kind in BOUNDED.items()
+        if (text := options[kind.parameter]) is not None
+    )
 
 
 def load_with_data(options: dict[str, Any]) -> tuple[LoadedModel, Inputs | None]:

@@ -36,7 +36,7 @@ def _text(front: ParetoFront) -> str:
         f"{len(front.candidates)} plans of {front.evaluations}, none better than another in everything; "
         "losses are before any training",
         "",
-        f"{'plan':<14}{'loss':>8}{'latency':>12}{'energy':>12}{'size':>10}{'MACs':>10}{'parameters':>12}",
+        f"{'plan':<14}{'loss':>8}{'latency':>12}{'energy':>12}{'size':>10}{'memory':>10}{'MACs':>10}{'parameters':>12}",
     ]
     return "\n".join([*lines, *(_line(front, candidate) for candidate in front.candidates)])
 
@@ -47,5 +47,6 @@ def _line(front: ParetoFront, candidate: Candidate) -> str:
     energy = format_energy_uj(values["energy_uj"]) if "energy_uj" in values else "not known"
     return (
         f"{candidate.plan.id:<14}{values['loss']:>8.3f}{latency:>12}{energy:>12}{format_size(candidate.size_bytes):>10}"
+        f"{format_size(candidate.memory_bytes):>10}"
         f"{format_count(candidate.macs):>10}{format_count(candidate.parameters):>12}"
     )

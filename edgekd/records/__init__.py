@@ -4,11 +4,12 @@ Standard library only, so that commands that never load torch can use them. Quan
 what is not known is `None`, never zero.
 """
 
-from edgekd.records.device import Cores, Cost, Origin, Precision, Prediction, Processor, Source, Target
+from edgekd.records.device import VALUE_BYTES, Cores, Cost, Origin, Precision, Prediction, Processor, Source, Target
 from edgekd.records.plans import Candidate, ChannelGroup, Generation, ParetoFront, Plan, TensorSpec
-from edgekd.records.results import Artifact, Budget, Finding, Level, Metric, Parity, Report, Row, StageResult
+from edgekd.records.results import Artifact, Budget, Finding, Level, Metric, Parity, Quantity, Report, Row, StageResult
 
 __all__ = [
+    "VALUE_BYTES",
     "Artifact",
     "Budget",
     "Candidate",
@@ -26,6 +27,7 @@ __all__ = [
     "Precision",
     "Prediction",
     "Processor",
+    "Quantity",
     "Report",
     "Row",
     "Source",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 Precision = Literal["fp32", "fp16", "int8"]
+# Bytes of one value.
+VALUE_BYTES: Mapping[Precision, int] = MappingProxyType({"fp32": 4, "fp16": 2, "int8": 1})
 Origin = Literal["measured", "published", "fitted"]
 
 
@@ -116,9 +120,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one network costs on one processor. Unknown quantities are `None`."""
+    """What one network costs on one processor. Unknown quantities are `None`.
+
+    `memory_bytes` is the peak of the activations for one example, counted in the order the network runs.
+    """
 
     macs: int
     parameters: int
     latency_us: Prediction | None
     energy_uj: Prediction | None
+    memory_bytes: int | None = None

@@ -57,6 +57,7 @@ class Candidate:
     objectives: tuple[float, ...]
     violation: float
     size_bytes: int
+    memory_bytes: int
     macs: int
     parameters: int
 

@@ -10,6 +10,7 @@ from edgekd.records.device import Precision, Prediction
 from edgekd.records.plans import TensorSpec
 
 Level = Literal["error", "warning", "note"]
+Quantity = Literal["size_bytes", "latency_us", "energy_uj", "memory_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class Budget:
     `precision` says which ONNX file it is for; `None` means every file.
     """
 
-    quantity: Literal["size_bytes", "latency_us", "energy_uj"]
+    quantity: Quantity
     limit: float
     precision: Precision | None = None
 
@@ -115,6 +116,7 @@ class Row:
 
     `accuracy` is the task's metric (it says itself which), measured on the file at `path`, in its runtime;
     `trained_accuracy` is that of the network in torch it was exported from, on the same samples.
+    `memory_bytes` is the predicted peak of the activations for one example, without weights and the runtime's own.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Row:
     latency_us: Prediction | None
     energy_uj: Prediction | None
     parity: Parity | None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +148,4 @@ class Report:
     findings: tuple[Finding, ...]
     widths: tuple[tuple[str, int, int], ...]
     provenance: tuple[tuple[str, str], ...]
-    schema_version: int = field(default=2)
+    schema_version: int = field(default=3)

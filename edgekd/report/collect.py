@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from edgekd.records import Artifact, Budget, Cost, Finding, Metric, Parity, Report, Row
+from edgekd.budgets import BOUNDED
+from edgekd.records import Artifact, Budget, Cost, Finding, Metric, Parity, Prediction, Quantity, Report, Row
 
 
 def make_row(
@@ -31,16 +32,22 @@ def make_row(
         trained_accuracy=trained,
         latency_us=cost.latency_us,
         energy_uj=cost.energy_uj,
+        memory_bytes=cost.memory_bytes,
         parity=parity,
     )
 
 
 def actual_value(row: Row, budget: Budget) -> float | None:
-    """Return what a budget bounds: the file's size, or the predicted latency or energy; `None` if not known."""
-    if budget.quantity == "size_bytes":
-        return row.size_bytes
-    prediction = row.latency_us if budget.quantity == "latency_us" else row.energy_uj
-    return prediction.value if prediction is not None else None
+    """Return what a budget bounds: the file's size, or what is predicted of it; `None` if not known."""
+    prediction = prediction_of(row, budget.quantity)
+    value: float | None = prediction.value if prediction else getattr(row, budget.quantity)
+    return value
+
+
+def prediction_of(row: Row, quantity: Quantity) -> Prediction | None:
+    """Return what was predicted with an interval: latency or energy; `None` if it is not known, or counted exactly."""
+    value = getattr(row, quantity)
+    return value if isinstance(value, Prediction) else None
 
 
 def is_bound(row: Row, budget: Budget) -> bool:
@@ -69,7 +76,7 @@ def judge(rows: Sequence[Row], budgets: Sequence[Budget]) -> tuple[Finding, ...]
                 findings.append(
                     Finding(
                         level="error",
-                        code=f"{budget.quantity.partition('_')[0]}-over-budget",
+                        code=f"{BOUNDED[budget.quantity].word}-over-budget",
                         subject=row.path,
                         message=f"{budget.quantity} is {actual:,.0f}, the budget {budget.limit:,.0f}",
                         hint="Lower the budget a little for the search, and report this in an issue.",

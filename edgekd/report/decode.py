@@ -149,13 +149,14 @@ def _odd_width(report: Report) -> str | None:
     return next((_quote(repr(name)) for name in odd), None)
 
 
-# What records have had since report schema 2, and cards without a version of their own since then: a file from before
-# means the default.
+# What records have had since report schema 2 (rows: 3), and cards, without a version of their own, since then: a file
+# from before means the default.
 _ADDED: Mapping[type, frozenset[str]] = MappingProxyType(
     {
         Metric: frozenset({"name", "higher_is_better", "unit", "standard_error"}),
         Parity: frozenset({"measure", "metric", "metric_unit"}),
         Artifact: frozenset({"task", "inputs"}),
+        Row: frozenset({"memory_bytes"}),
     }
 )
 
@@ -170,7 +171,7 @@ _MEANINGS: Mapping[type, tuple[str, Callable[[Any], str | None]]] = MappingProxy
         ),
         Prediction: ("0 <= low <= value <= high", _odd_prediction),
         Budget: ("a limit above zero", lambda it: None if it.limit > 0 else str(it.limit)),
-        Row: ("counts of at least zero", lambda it: _negative(it.size_bytes, it.macs, it.parameters)),
+        Row: ("counts of at least zero", lambda it: _negative(it.size_bytes, it.memory_bytes, it.macs, it.parameters)),
         StageResult: ("counts of at least zero", lambda it: _negative(it.seconds, it.macs, it.parameters)),
         Artifact: ("a size of at least zero", lambda it: _negative(it.size_bytes)),
         Report: ("at most as many channels after pruning as before", _odd_width),

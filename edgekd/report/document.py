@@ -12,9 +12,9 @@ from edgekd.report.decode import decode, read_object
 from edgekd.report.render import render_html, render_markdown
 from edgekd.store import RunFolder, write_text
 
-SCHEMA_VERSION = 2
-# 1 knew accuracy alone, so its metrics do not say which they are.
-_READ = (1, 2)
+SCHEMA_VERSION = 3
+# 1 knew accuracy alone, so its metrics do not say which they are; 2 did not know the memory of activations.
+_READ = (1, 2, 3)
 _HINT = "Make the report again with the EdgeKD that reads it; do not edit it by hand."
 _RUN_FILES = ("recipe.toml", "manifest.json", "journal.jsonl", "artifacts", "student", "search")
 
@@ -39,7 +39,7 @@ def report_from_json(text: str, where: str) -> Report:
     version = fields.get("schema_version")
     if type(version) is not int or version not in _READ:
         found = repr(version) if "schema_version" in fields else "none"
-        expected = f"schema_version {' or '.join(map(str, _READ))}"
+        expected = f"schema_version {', '.join(map(str, _READ[:-1]))} or {_READ[-1]}"
         raise ArtifactError(where, expected=expected, found=found, hint=_HINT)
     return dataclasses.replace(decode(Report, fields, where, _HINT), schema_version=SCHEMA_VERSION)
 

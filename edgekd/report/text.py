@@ -14,9 +14,12 @@ from edgekd.quantities import (
 )
 from edgekd.records import Prediction, Report, Row
 from edgekd.report.escape import printable
-from edgekd.report.view import EXTRAPOLATED, NOT_KNOWN, metric_of
+from edgekd.report.view import EXTRAPOLATED, MEMORY, NOT_KNOWN, metric_of
 
-_HEADERS = ("artifact", "file", "MACs", "parameters", "{metric} (test)", "predicted latency", "energy", "parity")
+_HEADERS = (
+    *("artifact", "file", "MACs", "parameters", "{metric} (test)"),
+    *("predicted latency", "energy", "memory", "parity"),
+)
 
 
 def render_text(report: Report) -> str:
@@ -29,6 +32,8 @@ def render_text(report: Report) -> str:
     predictions = [item for row in report.rows for item in (row.latency_us, row.energy_uj) if item is not None]
     if predictions:
         lines.append("Latency and energy are predicted, with 80 % intervals; the report names their sources.")
+    if any(row.memory_bytes is not None for row in report.rows):
+        lines.append(f"Memory: {MEMORY}")
     if any(item.extrapolated for item in predictions):
         lines.append(f"† {EXTRAPOLATED}")
     lines += [f"error: {printable(f'{it.subject}: {it.message}')}" for it in report.findings if it.level == "error"]
@@ -49,6 +54,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         accuracy,
         _predicted(row.latency_us, format_latency_us),
         _predicted(row.energy_uj, format_energy_uj),
+        NOT_KNOWN if row.memory_bytes is None else format_size(row.memory_bytes),
         parity,
     )
 

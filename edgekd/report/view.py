@@ -10,11 +10,10 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edgekd.budgets import BOUNDED, format_quantity
 from edgekd.quantities import (
     format_count,
     format_duration_s,
-    format_energy_uj,
-    format_latency_us,
     format_metric_difference,
     format_metric_value,
     format_ratio,
@@ -23,18 +22,13 @@ from edgekd.quantities import (
     format_standard_error,
     metric_title,
 )
-from edgekd.records import Budget, Metric, Parity, Prediction, Report, Row
+from edgekd.records import Budget, Metric, Parity, Prediction, Quantity, Report, Row
 from edgekd.report.collect import actual_value, is_bound
 
 NOT_KNOWN = "not known"
 EXTRAPOLATED = "outside the range of networks the prediction was fitted on: a ranking aid, not a promise"
+MEMORY = "what the values between layers take at once for one example, without weights and what the runtime adds"
 _EXTRAPOLATED_MARK = "\u2020"
-_QUANTITIES = {"size_bytes": "File size", "latency_us": "Latency", "energy_uj": "Energy"}
-_CHECK_OPTIONS = {
-    "size_bytes": ("--max-size", "B"),
-    "latency_us": ("--max-latency", "us"),
-    "energy_uj": ("--max-energy", "uJ"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +95,6 @@ def is_original(row: Row) -> bool:
     return row.name.split()[:1] == ["original"]
 
 
-def prediction_of(row: Row, quantity: str) -> Prediction | None:
-    """Return what was predicted of `latency_us` or `energy_uj`; `None` if it is not known."""
-    return {"latency_us": row.latency_us, "energy_uj": row.energy_uj}[quantity]
-
-
-def format_quantity(quantity: str, value: float) -> str:
-    """Return a quantity for reading; sizes with their exact bytes, since one byte may exceed a budget."""
-    if quantity == "size_bytes":
-        return f"{format_size(value)} ({value:,.0f} bytes)"
-    return format_latency_us(value) if quantity == "latency_us" else format_energy_uj(value)
-
-
 def _budgets(report: Report) -> Section:
     rows: list[tuple[Cell, ...]] = []
     for budget in report.budgets:
@@ -123,6 +105,7 @@ def _budgets(report: Report) -> Section:
 
 
 def _budget_row(budget: Budget, row: Row | None) -> tuple[Cell, ...]:
+    kind = BOUNDED[budget.quantity]
     actual = actual_value(row, budget) if row else None
     if actual is None:
         met = Cell(text=NOT_KNOWN, status="warning")
@@ -130,12 +113,12 @@ def _budget_row(budget: Budget, row: Row | None) -> tuple[Cell, ...]:
         is_met = actual <= budget.limit
         met = Cell(text="yes" if is_met else "no", status="good" if is_met else "bad")
     return (
-        Cell(text=_QUANTITIES[budget.quantity], detail=f"of {budget.precision}" if budget.precision else ""),
+        Cell(text=kind.title, detail=f"of {budget.precision}" if budget.precision else ""),
         Cell(text=row.name if row else "none"),
         Cell(text=format_quantity(budget.quantity, budget.limit)),
         Cell(
             text=NOT_KNOWN if actual is None else format_quantity(budget.quantity, actual),
-            detail="" if budget.quantity == "size_bytes" or actual is None else "predicted",
+            detail="predicted" if kind.is_predicted and actual is not None else "",
         ),
         met,
     )
@@ -149,6 +132,8 @@ def _artifacts(report: Report) -> Section:
     notes = [f"({number}) {origin}: {source}" for number, (origin, source) in enumerate(sources, start=1)]
     if any(item.extrapolated for item in predictions):
         notes.append(f"{_EXTRAPOLATED_MARK} {EXTRAPOLATED}")
+    if any(row.memory_bytes is not None for row in report.rows):
+        notes.append(f"Peak activation memory: {MEMORY}.")
     return Section(
         title="Artifacts",
         headers=(
@@ -163,6 +148,7 @@ def _artifacts(report: Report) -> Section:
             "File minus trained",
             "Predicted latency (80 % interval)",
             "Predicted energy (80 % interval)",
+            "Predicted peak activation memory",
             "Parity with the student",
         ),
         rows=tuple(_artifact_row(row, original, sources) for row in report.rows),
@@ -185,6 +171,7 @@ def _artifact_row(row: Row, original: Row | None, sources: tuple[tuple[str, str]
         Cell(text=_difference(row.accuracy, row.trained_accuracy) if both else NOT_KNOWN),
         _prediction(row.latency_us, "latency_us", sources),
         _prediction(row.energy_uj, "energy_uj", sources),
+        _memory(row.memory_bytes),
         _parity(row.parity),
     )
 
@@ -212,7 +199,13 @@ def _difference(after: Metric | None, before: Metric | None) -> str:
     return format_metric_difference(after.value, before.value, after.unit)
 
 
-def _prediction(item: Prediction | None, quantity: str, sources: tuple[tuple[str, str], ...]) -> Cell:
+def _memory(memory_bytes: int | None) -> Cell:
+    if memory_bytes is None:
+        return Cell(text=NOT_KNOWN)
+    return Cell(text=format_size(memory_bytes), detail=f"{memory_bytes:,} bytes")
+
+
+def _prediction(item: Prediction | None, quantity: Quantity, sources: tuple[tuple[str, str], ...]) -> Cell:
     if item is None:
         return Cell(text=NOT_KNOWN)
     low, high = format_quantity(quantity, item.low), format_quantity(quantity, item.high)
@@ -312,6 +305,6 @@ def _commands(report: Report) -> tuple[tuple[str, str], ...]:
 def _options(budgets: Iterable[Budget]) -> str:
     words = []
     for budget in budgets:
-        option, unit = _CHECK_OPTIONS[budget.quantity]
-        words += [option, f"{budget.limit:.15g}{unit}"]
+        kind = BOUNDED[budget.quantity]
+        words += [kind.option, f"{budget.limit:.15g}{kind.unit}"]
     return "".join(f" {shlex.quote(word)}" for word in words)

@@ -85,6 +85,7 @@ def _candidate_document(candidate: Candidate) -> dict[str, Any]:
         "objectives": list(candidate.objectives),
         "violation": candidate.violation,
         "size_bytes": candidate.size_bytes,
+        "memory_bytes": candidate.memory_bytes,
         "macs": candidate.macs,
         "parameters": candidate.parameters,
     }

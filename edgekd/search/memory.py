@@ -10,10 +10,8 @@ from torch import fx
 
 from edgekd.models.memory import alive_values, elements_of
 from edgekd.prune.groups import ChannelMap
-from edgekd.records import Precision
+from edgekd.records import VALUE_BYTES, Precision
 from edgekd.search.space import Widths, count_channels
-
-_BYTES: dict[Precision, int] = {"fp32": 4, "fp16": 2, "int8": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +30,14 @@ class PeakMemory:
 
     def bytes(self, widths: Widths, precision: Precision) -> npt.NDArray[np.int64]:
         """Return the same in bytes, for values stored in a precision."""
-        return self.elements(widths) * _BYTES[precision]
+        return self.elements(widths) * VALUE_BYTES[precision]
 
 
 def peak_memory(network: fx.GraphModule, channels: ChannelMap) -> PeakMemory:
     """Return the form of the peak for every plan, in the order the network runs."""
-    sizes = {node: _size(channels, node) for alive in alive_values(network) for node in alive}
-    moments = [np.sum([sizes[node] for node in alive], axis=0) for alive in alive_values(network)]
-    table = np.unique(np.array(moments, dtype=np.int64), axis=0)
+    moments = alive_values(network)
+    sizes = {node: _size(channels, node) for node in frozenset().union(*moments)}
+    table = np.unique([np.sum([sizes[node] for node in alive], axis=0) for alive in moments], axis=0)
     table = table[_is_undominated(table)]
     return PeakMemory(fixed=table[:, 0], per_width=table[:, 1:].T.copy())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from torch import fx
 
+from edgekd.budgets import BOUNDED
 from edgekd.errors import TargetError
 from edgekd.export.size import SizeModel, content_bytes
 from edgekd.hardware.cost import (
@@ -16,6 +19,7 @@ from edgekd.hardware.cost import (
 )
 from edgekd.prune.groups import ChannelMap
 from edgekd.records import Budget, Cost, Plan, Precision, Target
+from edgekd.search.memory import peak_memory
 from edgekd.search.search import CostFunction, PlanCosts
 from edgekd.search.space import Widths, WidthSpace, count_operators
 from edgekd.search.tables import CostTables, LinearOperators, PartFunction
@@ -26,6 +30,8 @@ def cost_function(
 ) -> CostFunction:
     """Return the function that costs plans of a space on the processor the target's first artifact is for."""
     tables = cost_tables(network, channels, space, target, size_model)
+    memory = peak_memory(network, channels)
+    precision, _ = target.artifacts[0]
 
     def costs(widths: Widths) -> PlanCosts:
         found = tables.look_up(widths)
@@ -35,6 +41,7 @@ def cost_function(
             parameters=found["parameters"].astype(np.int64),
             latency_us=found.get("latency_us"),
             energy_uj=found.get("energy_uj"),
+            memory_bytes=memory.bytes(widths, precision),
         )
 
     return costs
@@ -71,7 +78,9 @@ def plan_cost(
     widths = dict(plan.widths)
     row = np.array([[widths[group.name] for group in channels.prunable]], dtype=np.int64).reshape(1, -1)
     operators = count_operators(network, channels, row)
-    return predict_cost(load_cost_model(target.name, processor, precision), operators)
+    cost = predict_cost(load_cost_model(target.name, processor, precision), operators)
+    memory = peak_memory(network, channels).bytes(row, precision)
+    return dataclasses.replace(cost, memory_bytes=int(memory[0]))
 
 
 def require_tables(target: Target, budgets: tuple[Budget, ...]) -> None:
@@ -82,16 +91,12 @@ def require_tables(target: Target, budgets: tuple[Budget, ...]) -> None:
     """
     precision, processor = target.artifacts[0]
     model: CostModel | None = load_cost_model(target.name, processor, precision)
+    missing = {name for name, part in (("latency_us", model), ("energy_uj", model and model.energy)) if part is None}
     for budget in budgets:
-        is_missing = {
-            "size_bytes": False,
-            "latency_us": model is None,
-            "energy_uj": model is None or model.energy is None,
-        }[budget.quantity]
-        if is_missing:
+        if budget.quantity in missing:
             raise TargetError(
                 f"target '{target.name}'",
-                expected=f"a table of {budget.quantity.partition('_')[0]} for {precision} on its {processor}",
+                expected=f"a table of {BOUNDED[budget.quantity].noun} for {precision} on its {processor}",
                 found="none",
                 hint="Leave that budget out, or choose a target with a profile: edgekd targets list.",
             )

@@ -34,6 +34,7 @@ class PlanCosts:
     parameters: npt.NDArray[np.int64]
     latency_us: Array | None
     energy_uj: Array | None
+    memory_bytes: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +135,7 @@ class _Evaluations:
                 objectives=(measured, *(float(v) for v in values[row, 1:])),
                 violation=float(violations[row].max(initial=0.0)),
                 size_bytes=int(cost.size_bytes[row]),
+                memory_bytes=int(cost.memory_bytes[row]),
                 macs=int(cost.macs[row]),
                 parameters=int(cost.parameters[row]),
             )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import fx
 
+from edgekd.budgets import BOUNDED
 from edgekd.data import Samples
 from edgekd.errors import InfeasibleError, ModelError
 from edgekd.events import EventLog
@@ -15,7 +16,7 @@ from edgekd.export.size import SizeModel, fit_size
 from edgekd.inputs import Inputs
 from edgekd.models.evaluate import measure
 from edgekd.prune.groups import ChannelMap
-from edgekd.quantities import describe_metric, format_energy_uj, format_latency_us, format_share, format_size
+from edgekd.quantities import describe_metric, format_share
 from edgekd.recipe import Recipe
 from edgekd.records import Budget, Generation, Metric, ParetoFront, Plan, Precision, Target
 from edgekd.search.accuracy import candidate_loss, candidate_network
@@ -131,11 +132,12 @@ def _require_feasible(
         reached = measure(
             candidate, inputs.splits.validation, inputs.normalization, split="validation", task=inputs.task
         )
+        kind = BOUNDED[budget.quantity]
         raise InfeasibleError(
             f"budget on {budget.quantity}",
-            expected=f"a network of at most {_formatted(budget.quantity, budget.limit)}",
+            expected=f"a network of at most {kind.format(budget.limit)}",
             found=(
-                f"the smallest reachable is {_formatted(budget.quantity, least)} (plan {plan.id}), with "
+                f"the smallest reachable is {kind.format(least)} (plan {plan.id}), with "
                 f"{_reached(reached)} before any training"
             ),
             hint="Raise the budget, or start from a smaller network.",
@@ -151,9 +153,3 @@ def _reached(metric: Metric) -> str:
 def _precision(name: str) -> Precision:
     precisions: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     return precisions[name]
-
-
-def _formatted(quantity: str, value: float) -> str:
-    if quantity == "size_bytes":
-        return format_size(value)
-    return format_latency_us(value) if quantity == "latency_us" else format_energy_uj(value)

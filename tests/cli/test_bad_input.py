@@ -264,6 +264,8 @@ def options(*given: str) -> Mistake:
         (options("--max-size", "0KB"), "--max-size", ()),
         (options("--max-latency", "3 kg"), "--max-latency", ("'3 kg'",)),
         (options("--max-energy", "-1mJ"), "--max-energy", ("'-1mJ'",)),
+        (options("--max-memory", "0"), "--max-memory", ("'0'", "Write it like")),
+        (options("--max-memory", "3ms"), "--max-memory", ("'3ms'", "KiB")),
         (board_without_table("--max-energy", "10mJ"), "my-board", ("a table of energy", "none")),
         (
             board_without_table("--max-latency", "3ms"),
@@ -331,6 +333,18 @@ class _Evil:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (open, (self.witness, "w"))
+
+
+def test_a_memory_budget_that_nobody_can_meet_exits_with_1_and_tells_the_smallest_peak(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(place.job("--max-memory", "1KB")) == 1
+    where, expected, found, _ = message_of(capsys.readouterr().err)
+    assert (where, expected) == ("budget on memory_bytes", "a network of at most 1 KB")
+    # The file to deploy is fp16. Of the widths in steps of 8 channels the smallest have a shortcut, and a convolution's
+    # input and output beside it, of 8 x 8 pixels.
+    assert f"the smallest reachable is {3 * 8 * 64 * 2 / 1000:.2f} KB (plan " in found
+    assert_nothing_half_written(place.run)
 
 
 def test_a_budget_that_nobody_can_meet_exits_with_1_and_tells_the_smallest_size_and_its_accuracy(

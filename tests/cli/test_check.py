@@ -52,7 +52,7 @@ def test_json_is_exactly_one_document(artifact: Path, capsys: pytest.CaptureFixt
     assert {finding["subject"] for finding in document["findings"]} == {str(artifact)}
 
 
-@pytest.mark.parametrize("option", ["--max-size", "--max-latency", "--max-energy"])
+@pytest.mark.parametrize("option", ["--max-size", "--max-latency", "--max-energy", "--max-memory"])
 def test_a_bad_budget_names_its_option_before_anything_is_checked(
     artifact: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
@@ -62,6 +62,15 @@ def test_a_bad_budget_names_its_option_before_anything_is_checked(
     assert captured.err.startswith(f"error: {option}\n")
     assert "'5 apples'" in captured.err
     assert "Write it like" in captured.err
+
+
+@pytest.mark.parametrize("text", ["0", "0KB", "3ms", "-2KB", "2 MJ"])
+def test_a_memory_budget_is_a_size_above_zero(artifact: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert run(["check", str(artifact), "--max-memory", text]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: --max-memory\n  expected: a size above zero with its unit\n")
+    assert repr(text) in captured.err
 
 
 def test_without_a_path_it_explains_its_use(capsys: pytest.CaptureFixture[str]) -> None:

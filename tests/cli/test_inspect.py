@@ -49,6 +49,13 @@ def test_groups_cover_what_can_be_pruned_and_say_why_the_rest_cannot(document: d
     assert all(group["reason"] for group in groups if not group["prunable"])
 
 
+def test_the_peak_is_told_for_each_artifact_in_its_precision(document: dict[str, object]) -> None:
+    costs = document["costs"]
+    assert isinstance(costs, list)
+    found = {cost["precision"]: cost["cost"]["memory_bytes"] for cost in costs}
+    assert found == {"fp32": 4 * 3 * 16 * 64, "fp16": 2 * 3 * 16 * 64, "int8": 3 * 16 * 64}
+
+
 def test_every_artifact_of_a_target_has_a_cost_with_its_interval(document: dict[str, object]) -> None:
     costs = document["costs"]
     assert isinstance(costs, list)

@@ -117,6 +117,34 @@ def example_parameters() -> int:
     return sum(parameter.numel() for parameter in example().DigitsNet().parameters())
 
 
+def test_the_reported_memory_is_what_the_student_has_alive_at_once(
+    finished: FinishedRun, report: dict[str, Any]
+) -> None:
+    from edgekd.models.load import load_model
+    from edgekd.models.memory import peak_activations
+
+    values = {
+        "compressed": peak_activations(load_model(finished.folder / "student" / "student.pt2").network),
+        "original": peak_activations(load_model(finished.digits.model).network),
+    }
+    assert values["compressed"] < values["original"]
+    for row in report["rows"]:
+        kind, _, rest = row["name"].partition(" ")
+        value_bytes = {"fp32": 4, "fp16": 2, "int8": 1}[row["precision"]]
+        # Of the code that TVM makes nothing is known.
+        assert row["memory_bytes"] == (None if "TVM" in rest else value_bytes * values[kind]), row["name"]
+
+
+@pytest.mark.parametrize(("over", "code"), [(0, 0), (-1, 1)], ids=["as much", "a byte less"])
+def test_check_compares_the_memory_of_every_compressed_file(
+    finished: FinishedRun, report: dict[str, Any], over: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    most = next(row["memory_bytes"] for row in report["rows"] if row["name"] == "compressed fp32")
+    assert run(["check", str(finished.folder), "--max-memory", f"{most + over}B", "--json"]) == code
+    codes = [finding["code"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    assert codes.count("memory-over-budget") == code
+
+
 def test_the_compressed_network_has_fewer_macs_and_widths_in_steps_of_the_target(report: dict[str, Any]) -> None:
     rows = {row["name"]: row for row in report["rows"]}
     assert rows["compressed int8"]["macs"] < rows["original int8"]["macs"]

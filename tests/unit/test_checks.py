@@ -16,6 +16,7 @@ BYTES = bytes(range(200)) * 5
 SIZE_BYTES = 200 * 5
 LATENCY_US = 2000.0
 ENERGY_UJ = 7000.0
+MEMORY_BYTES = 3000
 
 
 def _size(limit: float) -> Budget:
@@ -54,6 +55,7 @@ def _row(path: str) -> Row:
         latency_us=prediction(LATENCY_US),
         energy_uj=prediction(ENERGY_UJ),
         parity=None,
+        memory_bytes=MEMORY_BYTES,
     )
 
 
@@ -196,7 +198,9 @@ def test_json_beside_a_file_that_is_no_card_is_left_alone(tmp_path: Path) -> Non
     assert "no card" in finding.message
 
 
-@pytest.mark.parametrize(("quantity", "word"), [("latency_us", "latency"), ("energy_uj", "energy")])
+@pytest.mark.parametrize(
+    ("quantity", "word"), [("latency_us", "latency"), ("energy_uj", "energy"), ("memory_bytes", "memory")]
+)
 def test_the_cost_of_a_lone_file_is_not_known(tmp_path: Path, quantity: str, word: str) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(BYTES)
@@ -221,6 +225,7 @@ def test_a_good_run_has_one_note_for_each_artifact(run: Path) -> None:
         _size(SIZE_BYTES),
         Budget(quantity="latency_us", limit=LATENCY_US),
         Budget(quantity="energy_uj", limit=ENERGY_UJ),
+        Budget(quantity="memory_bytes", limit=MEMORY_BYTES),
     )
     findings = check_paths([run], budgets)
     assert [(finding.code, finding.subject) for finding in findings] == [
@@ -236,8 +241,9 @@ def test_a_good_run_has_one_note_for_each_artifact(run: Path) -> None:
         (_size(SIZE_BYTES - 1), "size-over-budget"),
         (Budget(quantity="latency_us", limit=LATENCY_US - 1), "latency-over-budget"),
         (Budget(quantity="energy_uj", limit=ENERGY_UJ - 1), "energy-over-budget"),
+        (Budget(quantity="memory_bytes", limit=MEMORY_BYTES - 1), "memory-over-budget"),
     ],
-    ids=["size", "latency", "energy"],
+    ids=["size", "latency", "energy", "memory"],
 )
 def test_each_artifact_of_a_run_has_to_keep_each_budget(run: Path, budget: Budget, code: str) -> None:
     findings = check_paths([run], (budget,))
@@ -270,6 +276,18 @@ def test_a_budget_on_what_is_predicted_of_no_artifact_is_not_kept(run: Path) -> 
     # Of one artifact the report knows no latency, of the other it knows nothing.
     assert _errors(findings) == ["latency-not-known"]
     assert findings[-1].subject == str(run)
+    assert exit_code(findings) == 2
+
+
+def test_a_report_from_before_memory_was_counted_cannot_answer_a_memory_budget(run: Path) -> None:
+    old = dataclasses.replace(_row("artifacts/model.int8.onnx"), memory_bytes=None)
+    fields = json.loads(report_to_json(_report(old)))
+    fields["schema_version"] = 2
+    del fields["rows"][0]["memory_bytes"]
+    (run / "report" / "report.json").write_text(json.dumps(fields))
+    assert exit_code(check_paths([run], ())) == 0
+    findings = check_paths([run], (Budget(quantity="memory_bytes", limit=10**9),))
+    assert _errors(findings) == ["memory-not-known"]
     assert exit_code(findings) == 2
 
 

@@ -60,6 +60,7 @@ def report() -> Report:
             max_logit_difference=0.25,
             passed=True,
         ),
+        memory_bytes=49_152,
     )
     fp16 = Row(
         name="compressed fp16",

@@ -45,9 +45,9 @@ def test_json_is_sorted_ascii_and_ends_with_one_line_break(report: Report) -> No
 @pytest.mark.parametrize(
     ("change", "place", "expected", "found"),
     [
-        (lambda it: it.update(schema_version=3), "report.json", "schema_version 1 or 2", "3"),
-        (lambda it: it.update(schema_version=True), "report.json", "schema_version 1 or 2", "True"),
-        (lambda it: it.pop("schema_version"), "report.json", "schema_version 1 or 2", "none"),
+        (lambda it: it.update(schema_version=4), "report.json", "schema_version 1, 2 or 3", "4"),
+        (lambda it: it.update(schema_version=True), "report.json", "schema_version 1, 2 or 3", "True"),
+        (lambda it: it.pop("schema_version"), "report.json", "schema_version 1, 2 or 3", "none"),
         (lambda it: it.pop("title"), "report.json", "the field 'title'", "none"),
         (lambda it: it.update(extra=1), "report.json", "only the fields", "also 'extra'"),
         (lambda it: it.update(title=3), "report.json, title", "a text", "3"),
@@ -67,6 +67,7 @@ def test_json_is_sorted_ascii_and_ends_with_one_line_break(report: Report) -> No
             "True",
         ),
         (lambda it: it["rows"][1].update(macs=-1), "report.json, rows[1]", "at least zero", "-1"),
+        (lambda it: it["rows"][1].update(memory_bytes=-1), "report.json, rows[1]", "at least zero", "-1"),
         (
             lambda it: it["rows"][1].update(macs=10**400),
             "report.json, rows[1], macs",
@@ -195,8 +196,22 @@ def test_what_is_no_run_is_refused(name: str, tmp_path: Path) -> None:
     assert str(tmp_path / name) in caught.value.where
 
 
+def _forget_schema_3(fields: dict[str, Any]) -> None:
+    fields["schema_version"] = 2
+    for row in fields["rows"]:
+        del row["memory_bytes"]
+
+
+def test_a_report_of_schema_2_reads_with_its_memory_not_known(report: Report) -> None:
+    rows = tuple(dataclasses.replace(row, memory_bytes=None) for row in report.rows)
+    old = report_from_json(_changed(report, _forget_schema_3), "report.json")
+    assert old == dataclasses.replace(report, rows=rows)
+    assert old.schema_version == 3
+
+
 def test_a_report_of_schema_1_reads_as_accuracies_and_gets_their_binomial_errors(report: Report) -> None:
     def age(fields: dict[str, Any]) -> None:
+        _forget_schema_3(fields)
         fields["schema_version"] = 1
         for entry in (*fields["rows"], *fields["stages"]):
             for name in ("accuracy", "trained_accuracy"):
@@ -206,6 +221,7 @@ def test_a_report_of_schema_1_reads_as_accuracies_and_gets_their_binomial_errors
                 for name in ("measure", "metric", "metric_unit"):
                     del entry["parity"][name]
 
+    report = dataclasses.replace(report, rows=tuple(dataclasses.replace(row, memory_bytes=None) for row in report.rows))
     assert report_from_json(_changed(report, age), "report.json") == report
 
 

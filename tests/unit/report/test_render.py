@@ -104,6 +104,20 @@ def test_a_budget_line_gives_limit_actual_and_whether_it_is_met(report: Report) 
     assert not any("original" in row for row in cells)
 
 
+def test_a_memory_budget_is_told_in_bytes_and_repeated_as_an_option(report: Report) -> None:
+    told = dataclasses.replace(report, budgets=(Budget(quantity="memory_bytes", limit=49_151, precision="int8"),))
+    (row,) = view_report(told).budgets.rows
+    assert [cell.text for cell in row] == [
+        "Peak activation memory",
+        "compressed int8",
+        "49.2 KB (49,151 bytes)",
+        "49.2 KB (49,152 bytes)",
+        "no",
+    ]
+    assert row[3].detail == "predicted"
+    assert "edgekd check RUN --max-memory 49151B\n" in render_markdown(told)
+
+
 def test_a_budget_for_one_precision_is_compared_with_its_files_only(report: Report) -> None:
     budgets = (
         Budget(quantity="size_bytes", limit=1, precision="fp16"),
@@ -133,7 +147,8 @@ def test_an_artifact_has_one_line_with_everything_known_about_it(report: Report)
     ]
     assert cells[9] == "2.4 ms (2 ms to 2.9 ms, fitted (1))"
     assert cells[10] == "8.1 mJ \u2020 (7 mJ to 9.5 mJ, published (2), extrapolated)"
-    assert cells[11] == "passed (99.85 % of 2,000 predictions equal, top-1 difference -0.05 points)"
+    assert cells[11] == "49.2 KB (49,152 bytes)"
+    assert cells[12] == "passed (99.85 % of 2,000 predictions equal, top-1 difference -0.05 points)"
     assert "(1) fitted: fit to 16 whole networks (docs/profiles.md)" in text
     assert "(2) published: a paper" in text
     assert "\u2020 outside the range" in text
@@ -141,7 +156,7 @@ def test_an_artifact_has_one_line_with_everything_known_about_it(report: Report)
 
 def test_what_is_not_known_says_so(report: Report) -> None:
     cells = _markdown_row(render_markdown(report), "compressed fp16 (")
-    assert [cells[index] for index in (6, 8, 9, 10, 11)] == ["not known"] * 4 + ["not checked"]
+    assert [cells[index] for index in (6, 8, 9, 10, 11, 12)] == ["not known"] * 5 + ["not checked"]
 
 
 def test_a_report_without_an_original_knows_no_ratios(report: Report) -> None:
@@ -252,7 +267,7 @@ def test_nothing_in_a_report_acts_on_markdown_or_a_terminal(report: Report, host
     calm = [line for line in render_markdown(report).splitlines() if line.startswith("#")]
     assert headings[1:] == calm[1:]
     widths = [len(re.split(r"(?<!\\)\|", line)) for line in outside_code.splitlines() if line.startswith("|")]
-    artifact_table = 12 + 2
+    artifact_table = 13 + 2
     assert widths.count(artifact_table) == 2 + len(hostile.rows)
     text.encode("utf-8")
 

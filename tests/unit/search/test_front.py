@@ -13,7 +13,13 @@ from edgekd.search.front import choose, front_document, make_front
 def candidate(width: int, *objectives: float, violation: float = 0.0) -> Candidate:
     plan = Plan(widths=(("a", width),))
     return Candidate(
-        plan=plan, objectives=objectives, violation=violation, size_bytes=10 * width, macs=width, parameters=2 * width
+        plan=plan,
+        objectives=objectives,
+        violation=violation,
+        size_bytes=10 * width,
+        memory_bytes=3 * width,
+        macs=width,
+        parameters=2 * width,
     )
 
 
@@ -81,6 +87,7 @@ def test_the_document_holds_every_field_of_the_front_as_json() -> None:
                 "objectives": [1.0, 50.0],
                 "violation": 0.0,
                 "size_bytes": 20,
+                "memory_bytes": 6,
                 "macs": 2,
                 "parameters": 4,
             },
@@ -90,6 +97,7 @@ def test_the_document_holds_every_field_of_the_front_as_json() -> None:
                 "objectives": [2.0, 10.0],
                 "violation": 0.0,
                 "size_bytes": 10,
+                "memory_bytes": 3,
                 "macs": 1,
                 "parameters": 2,
             },

@@ -20,16 +20,18 @@ FULL = 32 + 32 + 48
 SETTINGS = SearchSettings(evaluations=60, population=12, seed=0)
 SIZE = Budget(quantity="size_bytes", limit=7_000.0)
 LATENCY = Budget(quantity="latency_us", limit=400.0)
+MEMORY = Budget(quantity="memory_bytes", limit=64 * 48.0)
 
 
 def costs(widths: Widths) -> PlanCosts:
-    """100 bytes a channel; 10 us a channel of `a`, 2 of the others."""
+    """100 bytes a channel; 10 us a channel of `a`, 2 of the others; 64 bytes for each of `a` and the wider other."""
     return PlanCosts(
         size_bytes=100 * widths.sum(axis=1),
         macs=widths.prod(axis=1),
         parameters=widths.sum(axis=1),
         latency_us=(widths * np.array([10.0, 2.0, 2.0])).sum(axis=1),
         energy_uj=None,
+        memory_bytes=64 * (widths[:, 0] + widths[:, 1:].max(axis=1)),
     )
 
 
@@ -54,7 +56,9 @@ def search(loss: Loss, *budgets: Budget, settings: SearchSettings = SETTINGS, **
 
 
 @pytest.mark.parametrize(
-    "budgets", [(), (SIZE,), (LATENCY,), (SIZE, LATENCY)], ids=["none", "size", "latency", "size and latency"]
+    "budgets",
+    [(), (SIZE,), (LATENCY,), (MEMORY,), (SIZE, LATENCY, MEMORY)],
+    ids=["none", "size", "latency", "memory", "all"],
 )
 def test_everything_on_the_front_keeps_every_budget(budgets: tuple[Budget, ...]) -> None:
     front = search(Loss(), *budgets)
@@ -63,7 +67,11 @@ def test_everything_on_the_front_keeps_every_budget(budgets: tuple[Budget, ...])
     for candidate in front.candidates:
         assert candidate.violation <= 0
         for budget in budgets:
-            actual = {"size_bytes": candidate.size_bytes, "latency_us": candidate.objectives[1]}[budget.quantity]
+            actual = {
+                "size_bytes": candidate.size_bytes,
+                "latency_us": candidate.objectives[1],
+                "memory_bytes": candidate.memory_bytes,
+            }[budget.quantity]
             assert actual <= budget.limit
 
 

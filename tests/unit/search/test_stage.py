@@ -9,8 +9,12 @@ from digits import Digits
 from edgekd.errors import InfeasibleError, TargetError
 from edgekd.hardware.target import load_target
 from edgekd.inputs import Inputs, ModelSource, load_inputs
+from edgekd.models.exported import export_program
+from edgekd.models.memory import peak_activations
+from edgekd.models.rewrite import rebuild
 from edgekd.prune.groups import find_groups
 from edgekd.prune.importance import rank_units
+from edgekd.prune.slicing import narrow
 from edgekd.recipe import Recipe
 from edgekd.records import Budget, ParetoFront, Target
 from edgekd.search.plan_costs import require_tables
@@ -46,8 +50,9 @@ def front_of(inputs: Inputs, folder: Path, *budgets: Budget) -> ParetoFront:
     [
         (Budget(quantity="size_bytes", limit=1_000.0, precision="int8"), "1 KB"),
         (Budget(quantity="latency_us", limit=1.0), "1 us"),
+        (Budget(quantity="memory_bytes", limit=500.0), "500 B"),
     ],
-    ids=["size", "latency"],
+    ids=["size", "latency", "memory"],
 )
 def test_a_budget_below_the_smallest_plan_tells_that_plan_and_its_accuracy_and_measures_nothing(
     inputs: Inputs, tmp_path: Path, budget: Budget, formatted: str
@@ -68,6 +73,18 @@ def test_the_front_keeps_the_budget_and_measured_losses_are_on_disk(inputs: Inpu
     assert len(lines) == front.evaluations <= RECIPE.evaluations
 
 
+def test_a_memory_budget_is_kept_by_what_the_pruned_network_has_alive_at_once(inputs: Inputs, tmp_path: Path) -> None:
+    network = inputs.model.network
+    channels = rank_units(network, find_groups(network))
+    # The file to deploy on this target is fp16.
+    limit = 0.7 * 2 * peak_activations(network)
+    front = front_of(inputs, tmp_path, Budget(quantity="memory_bytes", limit=limit, precision="fp16"))
+    assert front.candidates
+    for candidate in front.candidates:
+        pruned = rebuild(export_program(narrow(network, channels, candidate.plan), inputs.model.examples()))
+        assert candidate.memory_bytes == 2 * peak_activations(pruned) <= limit
+
+
 def test_a_budget_that_no_table_can_answer_is_refused() -> None:
     known = load_target("rpi4")
     board = Target(
@@ -79,7 +96,8 @@ def test_a_budget_that_no_table_can_answer_is_refused() -> None:
         notes=(),
         sources=(),
     )
-    require_tables(board, (Budget(quantity="size_bytes", limit=1.0),))
+    for known_of_every_target in ("size_bytes", "memory_bytes"):
+        require_tables(board, (Budget(quantity=known_of_every_target, limit=1.0),))
     with pytest.raises(TargetError, match="a table of latency") as caught:
         require_tables(board, (Budget(quantity="latency_us", limit=1.0),))
     assert caught.value.where == "target 'my-board'"

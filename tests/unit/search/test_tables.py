@@ -106,6 +106,7 @@ def test_looked_up_costs_are_those_predicted_plan_by_plan(name, target):
     operators = count_operators(network, channels, widths)
     assert found.size_bytes.tolist() == size.predict(operators).tolist()
     assert found.macs.tolist() == operators.macs.sum(axis=1).tolist()
+    assert found.memory_bytes.tolist() == peak_memory(network, channels).bytes(widths, precision).tolist()
     assert found.parameters.tolist() == operators.weight_elements.sum(axis=1).tolist()
     np.testing.assert_allclose(found.latency_us, predict_latency_us(model, operators), rtol=1e-12)
     np.testing.assert_allclose(found.energy_uj, predict_energy_uj(model, operators), rtol=1e-12)
