@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from edgekd.budgets import BOUNDED, format_quantity
 from edgekd.errors import EXIT_OK, ArtifactError, InputError, VerdictError
 from edgekd.records import Artifact, Budget, Finding, Report, Row
+from edgekd.report.artifacts import EXTRAPOLATED
 from edgekd.report.collect import actual_value, is_bound, prediction_of
 from edgekd.report.decode import decode, field_names, read_object
 from edgekd.report.document import read_report
-from edgekd.report.view import EXTRAPOLATED
 from edgekd.store import RunFolder, file_digest
 
 _ANSWERED_NO = frozenset({"verdict-fail", *(f"{kind.word}-over-budget" for kind in BOUNDED.values())})

@@ -19,7 +19,7 @@ from edgekd.prune.importance import rank_units
 from edgekd.prune.slicing import narrow
 from edgekd.quantities import format_size
 from edgekd.records import ParetoFront, Report
-from edgekd.report.collect import finish_report, judge, remarks
+from edgekd.report.collect import finish_report, judge, launch_remarks, remarks
 from edgekd.report.document import write_report
 from edgekd.search.accuracy import recalibrate
 from edgekd.search.front import choose
@@ -120,6 +120,7 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
         passed = sum(row.parity is not None and row.parity.passed for row in rows)
         outcome.summary = f"{passed} of {len(rows)} artifacts compute what was trained"
 
+    deployment = stages.deployment(plan)
     report = Report(
         title=f"{job.source.path.stem} for {job.target.title}",
         verdict="pass",
@@ -128,9 +129,14 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
         rows=rows,
         stages=tuple(journal.results),
         budgets=job.budgets,
-        findings=inputs.model.remarks + remarks([item.artifact for item in exported], rows, job.budgets),
+        findings=(
+            *inputs.model.remarks,
+            *remarks([item.artifact for item in exported], rows, job.budgets),
+            *launch_remarks(deployment),
+        ),
         widths=tuple((group.name, group.units, dict(plan.widths)[group.name]) for group in channels.prunable),
         provenance=provenance(job, inputs),
+        deployment=deployment,
     )
     report = finish_report(report, judge(rows, job.budgets))
     write_report(report, run.report)

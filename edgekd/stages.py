@@ -17,7 +17,8 @@ from edgekd.models.evaluate import measure
 from edgekd.progress import Progress
 from edgekd.prune.groups import ChannelMap
 from edgekd.quantities import describe_metric
-from edgekd.records import Artifact, Cost, ParetoFront, Plan, Precision
+from edgekd.records import Artifact, Cost, Deployment, ParetoFront, Plan, Precision
+from edgekd.search.deployment import describe_deployment
 from edgekd.search.front import front_document
 from edgekd.search.plan_costs import plan_cost
 from edgekd.search.stage import find_front
@@ -142,6 +143,10 @@ class Stages:
                 source=source.artifact.path,
             ),
         )
+
+    def deployment(self, plan: Plan) -> Deployment:
+        """Return what the deployed artifact runs on, with its predicted cost by operator."""
+        return describe_deployment(self.original, self.channels, plan, self.job.target)
 
     def _export(self, kind: str, plan: Plan, network: fx.GraphModule, prepared: fx.GraphModule) -> tuple[Exported, ...]:
         return tuple(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import fx
 
@@ -22,6 +21,7 @@ from edgekd.prune.slicing import narrow
 from edgekd.recipe import Recipe
 from edgekd.records import Plan, Precision, Target
 from edgekd.search.accuracy import recalibrate
+from edgekd.search.plan_costs import widths_of
 from edgekd.search.space import count_operators, width_space
 from edgekd.store import read_json
 
@@ -112,8 +112,7 @@ def prune_model(
     with torch.no_grad():
         found = saved.network(*random_examples(saved.inputs))
     _require_same(network, found, saved, str(output / "student.pt2"), 1e-5)
-    widths = [[group.units for group in channels.prunable], [dict(plan.widths)[g.name] for g in channels.prunable]]
-    macs = count_operators(model.network, channels, np.array(widths, dtype=np.int64)).macs.sum(axis=1)
+    macs = count_operators(model.network, channels, widths_of(channels, channels.full_plan(), plan)).macs.sum(axis=1)
     before, after = (sum(p.numel() for p in net.parameters()) for net in (model.network, network))
     return Pruned(plan=plan, network=network, parameters=(before, after), macs=(int(macs[0]), int(macs[1])))
 

@@ -92,6 +92,11 @@ class Operators:
         return np.where(self._is("scale"), 0, self.out_channels * self.out_pixels).astype(np.int64)
 
     @property
+    def is_compute(self) -> npt.NDArray[np.bool_]:
+        """Which operators multiply, and not only move values, `[layers]`."""
+        return self._is(*_COMPUTE)
+
+    @property
     def _connections(self) -> npt.NDArray[np.int64]:
         # Weights without bias, which is also the number of multiplications for each output pixel.
         outputs = self.out_channels.astype(np.int64)
@@ -143,8 +148,7 @@ FEATURES = MAC_FEATURES + MOVED_FEATURES + LAUNCH_FEATURES
 def features_by_operator(operators: Operators) -> Floats:
     """Return what each operator of each plan does, `[plans, layers, features]`, in the order of `FEATURES`."""
     gmacs = operators.macs / 1e9
-    is_compute = np.isin(operators.op, _COMPUTE)
-    is_launch = ~np.isin(operators.op, ("scale",))
+    is_compute, is_launch = operators.is_compute, ~np.isin(operators.op, ("scale",))
     columns = [np.where(chosen, gmacs, 0.0) for chosen in _kinds(operators).values()]
     columns.append((operators.input_elements + operators.output_elements) / 1e6)
     columns.append(operators.weight_elements / 1e6)

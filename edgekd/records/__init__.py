@@ -6,7 +6,20 @@ what is not known is `None`, never zero.
 
 from edgekd.records.device import VALUE_BYTES, Cores, Cost, Origin, Precision, Prediction, Processor, Source, Target
 from edgekd.records.plans import Candidate, ChannelGroup, Generation, ParetoFront, Plan, TensorSpec
-from edgekd.records.results import Artifact, Budget, Finding, Level, Metric, Parity, Quantity, Report, Row, StageResult
+from edgekd.records.results import (
+    Artifact,
+    Budget,
+    Deployment,
+    Finding,
+    Level,
+    Metric,
+    OperatorCost,
+    Parity,
+    Quantity,
+    Report,
+    Row,
+    StageResult,
+)
 
 __all__ = [
     "VALUE_BYTES",
@@ -16,10 +29,12 @@ __all__ = [
     "ChannelGroup",
     "Cores",
     "Cost",
+    "Deployment",
     "Finding",
     "Generation",
     "Level",
     "Metric",
+    "OperatorCost",
     "Origin",
     "ParetoFront",
     "Parity",

@@ -135,6 +135,47 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCost:
+    """What one operator is predicted to take, in the network as it came and in the compressed one.
+
+    `op` is its kind, as `conv`. The energy is `None` where the target has no table of it.
+    """
+
+    name: str
+    op: str
+    latency_us: tuple[float, float]
+    energy_uj: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What the artifact that the target deploys runs on, and what its operators are predicted to take.
+
+    `processor` and `runtime` are names for people. `launches` are the operators that compute, each of which takes
+    `launch_floor_us` at the least, however narrow it is. Without a table for the target there are no `operators`.
+    """
+
+    precision: Precision
+    processor: str
+    runtime: str
+    threads: int | None
+    launches: int
+    launch_floor_us: float | None
+    operators: tuple[OperatorCost, ...]
+
+    @property
+    def latency_us(self) -> tuple[float, float] | None:
+        """The predicted latency before and after, which is the sum over the operators."""
+        sums = [math.fsum(operator.latency_us[index] for operator in self.operators) for index in (0, 1)]
+        return (sums[0], sums[1]) if self.operators else None
+
+    @property
+    def floor_us(self) -> float | None:
+        """What the launches alone take, at any widths."""
+        return None if self.launch_floor_us is None else self.launches * self.launch_floor_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything a reader or a CI job needs to know about one run."""
 
@@ -148,4 +189,5 @@ class Report:
     findings: tuple[Finding, ...]
     widths: tuple[tuple[str, int, int], ...]
     provenance: tuple[tuple[str, str], ...]
+    deployment: Deployment | None = None
     schema_version: int = field(default=3)

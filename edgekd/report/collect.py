@@ -6,7 +6,23 @@ import dataclasses
 from collections.abc import Sequence
 
 from edgekd.budgets import BOUNDED
-from edgekd.records import Artifact, Budget, Cost, Finding, Metric, Parity, Prediction, Quantity, Report, Row
+from edgekd.quantities import format_latency_us
+from edgekd.records import (
+    Artifact,
+    Budget,
+    Cost,
+    Deployment,
+    Finding,
+    Metric,
+    Parity,
+    Prediction,
+    Quantity,
+    Report,
+    Row,
+)
+
+# Of the launches alone: a predicted latency within it leaves at most a fifth to be gained by narrowing.
+_NEAR_FLOOR = 1.25
 
 
 def make_row(
@@ -107,6 +123,23 @@ def remarks(artifacts: Sequence[Artifact], rows: Sequence[Row], budgets: Sequenc
             if row.name.startswith("compressed") and not is_bound(row, budget) and row.size_bytes > budget.limit
         ]
     return tuple(findings)
+
+
+def launch_remarks(deployment: Deployment) -> tuple[Finding, ...]:
+    """Return a note if hardly more than the launches of its operators is left of the predicted latency."""
+    latency_us, floor_us = deployment.latency_us, deployment.floor_us
+    if latency_us is None or floor_us is None or deployment.launch_floor_us is None:
+        return ()
+    if latency_us[1] > _NEAR_FLOOR * floor_us:
+        return ()
+    message = (
+        f"{deployment.launches} operators that compute take {format_latency_us(floor_us)}, "
+        f"{format_latency_us(deployment.launch_floor_us)} each, however narrow they are, "
+        f"and the predicted latency is {format_latency_us(latency_us[1])}: narrower layers gain little more"
+    )
+    subject = f"{deployment.precision} on {deployment.processor}"
+    hint = "Only fewer layers, or another processor, would make it faster. Measure it on the device."
+    return (Finding(level="note", code="near-launch-floor", subject=subject, message=message, hint=hint),)
 
 
 def finish_report(report: Report, findings: Sequence[Finding]) -> Report:

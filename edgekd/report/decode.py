@@ -15,7 +15,18 @@ from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgekd.errors import ArtifactError
-from edgekd.records import Artifact, Budget, Metric, Parity, Prediction, Report, Row, StageResult
+from edgekd.records import (
+    Artifact,
+    Budget,
+    Deployment,
+    Metric,
+    OperatorCost,
+    Parity,
+    Prediction,
+    Report,
+    Row,
+    StageResult,
+)
 
 _Record = TypeVar("_Record")
 _LARGEST_COUNT = 2**63 - 1  # what a file size can be; arithmetic with more than that could overflow
@@ -149,14 +160,15 @@ def _odd_width(report: Report) -> str | None:
     return next((_quote(repr(name)) for name in odd), None)
 
 
-# What records have had since report schema 2 (rows: 3), and cards, without a version of their own, since then: a file
-# from before means the default.
+# What records have had since report schema 2 (rows and reports: 3), and cards, without a version of their own, since
+# then: a file from before means the default.
 _ADDED: Mapping[type, frozenset[str]] = MappingProxyType(
     {
         Metric: frozenset({"name", "higher_is_better", "unit", "standard_error"}),
         Parity: frozenset({"measure", "metric", "metric_unit"}),
         Artifact: frozenset({"task", "inputs"}),
         Row: frozenset({"memory_bytes"}),
+        Report: frozenset({"deployment"}),
     }
 )
 
@@ -174,6 +186,11 @@ _MEANINGS: Mapping[type, tuple[str, Callable[[Any], str | None]]] = MappingProxy
         Row: ("counts of at least zero", lambda it: _negative(it.size_bytes, it.memory_bytes, it.macs, it.parameters)),
         StageResult: ("counts of at least zero", lambda it: _negative(it.seconds, it.macs, it.parameters)),
         Artifact: ("a size of at least zero", lambda it: _negative(it.size_bytes)),
+        OperatorCost: (
+            "times and energies of at least zero",
+            lambda it: _negative(*it.latency_us, *(it.energy_uj or ())),
+        ),
+        Deployment: ("a count and a time of at least zero", lambda it: _negative(it.launches, it.launch_floor_us)),
         Report: ("at most as many channels after pruning as before", _odd_width),
     }
 )

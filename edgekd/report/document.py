@@ -13,7 +13,8 @@ from edgekd.report.render import render_html, render_markdown
 from edgekd.store import RunFolder, write_text
 
 SCHEMA_VERSION = 3
-# 1 knew accuracy alone, so its metrics do not say which they are; 2 did not know the memory of activations.
+# 1 knew accuracy alone, so its metrics do not say which they are; 2 knew neither the memory of
+# activations nor the deployment.
 _READ = (1, 2, 3)
 _HINT = "Make the report again with the EdgeKD that reads it; do not edit it by hand."
 _RUN_FILES = ("recipe.toml", "manifest.json", "journal.jsonl", "artifacts", "student", "search")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgekd.records import Report
+from edgekd.report.cells import Cell, Section
 from edgekd.report.escape import escape_markdown, fence, printable
 from edgekd.report.plots import plot_accuracy_over_size
-from edgekd.report.view import Cell, Section, view_report
+from edgekd.report.view import view_report
 
 
 def render_markdown(report: Report) -> str:
@@ -16,7 +17,7 @@ def render_markdown(report: Report) -> str:
         f"**{'PASS' if view.is_pass else 'FAIL'}.** {escape_markdown(view.summary)}",
     ]
     for section in (view.budgets, view.artifacts, *view.sections):
-        blocks += _markdown_section(section)
+        blocks += [] if section.is_folded else _markdown_section(section)
     blocks.append("## How to repeat it")
     for purpose, command in view.commands:
         blocks += [f"{purpose}:", fence(command)]

@@ -13,8 +13,9 @@ from edgekd.quantities import (
     format_standard_error,
 )
 from edgekd.records import Prediction, Report, Row
+from edgekd.report.artifacts import EXTRAPOLATED, MEMORY
+from edgekd.report.cells import NOT_KNOWN, metric_of
 from edgekd.report.escape import printable
-from edgekd.report.view import EXTRAPOLATED, MEMORY, NOT_KNOWN, metric_of
 
 _HEADERS = (
     *("artifact", "file", "MACs", "parameters", "{metric} (test)"),

@@ -66,6 +66,13 @@ def cost_tables(
     return CostTables(linear, space.choices, parts)
 
 
+def widths_of(channels: ChannelMap, *plans: Plan) -> Widths:
+    """Return the widths of plans in the order of the prunable groups, `[plans, groups]`."""
+    widths = [dict(plan.widths) for plan in plans]
+    rows = [[known[group.name] for group in channels.prunable] for known in widths]
+    return np.array(rows, dtype=np.int64).reshape(len(plans), len(channels.prunable))
+
+
 def plan_cost(
     network: fx.GraphModule,
     channels: ChannelMap,
@@ -75,8 +82,7 @@ def plan_cost(
     processor: str,
 ) -> Cost:
     """Return what one plan costs on one processor; latency and energy are `None` where there is no table."""
-    widths = dict(plan.widths)
-    row = np.array([[widths[group.name] for group in channels.prunable]], dtype=np.int64).reshape(1, -1)
+    row = widths_of(channels, plan)
     operators = count_operators(network, channels, row)
     cost = predict_cost(load_cost_model(target.name, processor, precision), operators)
     memory = peak_memory(network, channels).bytes(row, precision)

@@ -135,6 +135,16 @@ def test_the_reported_memory_is_what_the_student_has_alive_at_once(
         assert row["memory_bytes"] == (None if "TVM" in rest else value_bytes * values[kind]), row["name"]
 
 
+def test_the_operators_of_the_deployed_file_add_up_to_its_predicted_latency(report: dict[str, Any]) -> None:
+    deployment = report["deployment"]
+    rows = {row["name"]: row for row in report["rows"]}
+    for index, kind in enumerate(("original", "compressed")):
+        latency_us = sum(operator["latency_us"][index] for operator in deployment["operators"])
+        assert latency_us == pytest.approx(rows[f"{kind} {deployment['precision']}"]["latency_us"]["value"])
+    # The first convolution, two in each of three blocks, and the classifier: examples/digits/teacher.py.
+    assert deployment["launches"] == 1 + 3 * 2 + 1
+
+
 @pytest.mark.parametrize(("over", "code"), [(0, 0), (-1, 1)], ids=["as much", "a byte less"])
 def test_check_compares_the_memory_of_every_compressed_file(
     finished: FinishedRun, report: dict[str, Any], over: int, code: int, capsys: pytest.CaptureFixture[str]

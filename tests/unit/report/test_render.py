@@ -11,9 +11,10 @@ import pytest
 from edgekd.quantities import parse_latency_us, parse_size
 from edgekd.records import Budget, Finding, Report
 from edgekd.report import render_html, render_markdown
+from edgekd.report.artifacts import is_original
 from edgekd.report.escape import escape_markdown, fence, printable
 from edgekd.report.plots import plot_accuracy_over_size
-from edgekd.report.view import is_original, view_report
+from edgekd.report.view import view_report
 
 VOID = {"meta", "line", "circle", "br"}
 HOSTILE = "<script>alert(1)</script> | `x` & \"q\" 'a' \x1b[31m\u202e\n# heading [link](http://x) {{ 7*7 }} \ud800"
