@@ -52,7 +52,7 @@ class OnnxGraph:
         self.in_half = in_half
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._parameters: dict[torch.Tensor, str] = {}
+        self._parameters: dict[tuple[torch.Tensor, tuple[int, ...], tuple[int, ...]], str] = {}
         self._tensors: list[Any] = []
         self._values = 0
         self._renamed: dict[str, str] = {}
@@ -66,14 +66,17 @@ class OnnxGraph:
         self._nodes.append(node)
         return name
 
-    def parameter(self, value: torch.Tensor) -> str:
+    def parameter(self, value: torch.Tensor, view: torch.Tensor | None = None) -> str:
         """Return the name of a tensor of the network; it is stored once, and equal ones of other layers beside it.
 
-        What pruning makes unequal must not share its room before, or the file's size could not be predicted.
+        What pruning makes unequal must not share its room before, or the file's size could not be predicted. An
+        operator that wants the tensor in another shape, or transposed, gives that `view` of it.
         """
-        if value not in self._parameters:
-            self._parameters[value] = self._store(self._as_stored(value))
-        return self._parameters[value]
+        stored = value if view is None else view
+        key = (value, tuple(stored.shape), stored.stride())
+        if key not in self._parameters:
+            self._parameters[key] = self._store(self._as_stored(stored))
+        return self._parameters[key]
 
     def constant(self, value: torch.Tensor | np.ndarray[Any, Any]) -> str:
         """Return the name of a constant; equal ones are stored once."""

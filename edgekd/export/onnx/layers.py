@@ -62,22 +62,27 @@ def _pads(module: Any) -> list[int]:
 def _weighted(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
     require(getattr(module, "padding_mode", "zeros") == "zeros")
     bias = graph.parameter(module.bias) if module.bias is not None else ""
-    weight = graph.constant(module.weight.t()) if is_product(module, shape) else graph.parameter(module.weight)
+    weight = graph.parameter(module.weight, module.weight.t() if is_product(module, shape) else None)
     return layer(graph, module, x, shape, weight, bias)
 
 
 def _batch_norm(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
     require(module.running_mean is not None)
-    ones = torch.ones_like(module.running_mean)
-    weight = module.weight if module.weight is not None else ones
-    bias = module.bias if module.bias is not None else 0 * ones
-    constants = [graph.constant(value) for value in (weight, bias, module.running_mean, module.running_var)]
-    return graph.add("BatchNormalization", x, *constants, epsilon=module.eps)
+    statistics = (graph.parameter(module.running_mean), graph.parameter(module.running_var))
+    return graph.add("BatchNormalization", x, *_scale_and_shift(graph, module), *statistics, epsilon=module.eps)
+
+
+def _scale_and_shift(graph: OnnxGraph, module: Any) -> tuple[str, str]:
+    """Return the names of a norm's weight and bias, which are one and zero where it has none."""
+    ones = torch.ones(module.num_features)
+    weight = graph.constant(ones) if module.weight is None else graph.parameter(module.weight)
+    bias = graph.constant(0 * ones) if module.bias is None else graph.parameter(module.bias)
+    return weight, bias
 
 
 def _layer_norm(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
     require(module.weight is not None)
-    constants = [graph.constant(value) for value in (module.weight, module.bias) if value is not None]
+    constants = [graph.parameter(value) for value in (module.weight, module.bias) if value is not None]
     return graph.add("LayerNormalization", x, *constants, axis=-len(module.normalized_shape), epsilon=module.eps)
 
 
@@ -91,24 +96,22 @@ def _group_norm(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
     if module.weight is None:
         return normal
     per_channel = (-1, *[1] * (len(shape) - 2))
-    scaled = graph.add("Mul", normal, graph.constant(module.weight.reshape(per_channel)))
-    return graph.add("Add", scaled, graph.constant(module.bias.reshape(per_channel)))
+    scaled = graph.add("Mul", normal, graph.parameter(module.weight, module.weight.reshape(per_channel)))
+    return graph.add("Add", scaled, graph.parameter(module.bias, module.bias.reshape(per_channel)))
 
 
 def _instance_norm(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
-    ones = torch.ones(module.num_features)
-    weight = module.weight if module.weight is not None else ones
-    bias = module.bias if module.bias is not None else 0 * ones
-    return graph.add("InstanceNormalization", x, graph.constant(weight), graph.constant(bias), epsilon=module.eps)
+    return graph.add("InstanceNormalization", x, *_scale_and_shift(graph, module), epsilon=module.eps)
 
 
 def _prelu(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
     # A slope for each channel lines up with the second axis.
-    return graph.add("PRelu", x, graph.constant(module.weight.reshape(-1, *[1] * (len(shape) - 2))))
+    slopes = module.weight.reshape(-1, *[1] * (len(shape) - 2))
+    return graph.add("PRelu", x, graph.parameter(module.weight, slopes))
 
 
 def _embedding(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
-    return graph.add("Gather", graph.constant(module.weight), x)
+    return graph.add("Gather", graph.parameter(module.weight), x)
 
 
 def _gelu(graph: OnnxGraph, module: Any, x: str, shape: Shape) -> str:
