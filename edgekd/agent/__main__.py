@@ -24,8 +24,6 @@ from edgekd.agent import device, timing
 from edgekd.agent.energy import SensorError
 from edgekd.agent.sensors import find_sensors
 
-PROTOCOL = 1
-
 
 class _DisconnectedError(Exception):
     """Nobody is listening any more."""
@@ -58,7 +56,7 @@ class Agent:
         told = [{"name": sensor.name, "includes": sensor.includes} for sensor in sensors]
         for sensor in sensors:
             sensor.close()
-        return {"protocol": PROTOCOL, "fingerprint": device.fingerprint(self.root), "sensors": told}
+        return {"fingerprint": device.fingerprint(self.root), "sensors": told}
 
     def _path(self, digest: str) -> Path:
         if not digest.isalnum():

@@ -54,7 +54,11 @@ def latency_by_operator_us(model: CostModel, operators: Operators) -> Floats:
 
 
 def predict_energy_uj(model: CostModel, operators: Operators) -> Floats:
-    """Return the predicted energy of one inference of each plan in microjoules, `[plans]`; errors as below."""
+    """Return the predicted energy of one inference of each plan in microjoules, `[plans]`.
+
+    Raises:
+        ValueError: The model has no energy (`model.energy is None`): nobody published it.
+    """
     energy: Floats = energy_by_operator_uj(model, operators).sum(axis=1)
     return energy
 

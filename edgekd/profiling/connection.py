@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 
 from edgekd.errors import ConnectionLostError, DeviceError, InputError, MissingDependencyError
 
-PROTOCOL = 1
 _START_S = 60.0
 _ANSWER_S = 30.0
 # Read without buffering, because what follows on the same stream are requests.

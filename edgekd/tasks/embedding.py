@@ -9,10 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from edgekd.errors import DataError, ModelError
 from edgekd.records import TensorSpec
 from edgekd.tasks.meters import MeanMeter, Meter
-from edgekd.tasks.reading import Array, describe_array, refuse
+from edgekd.tasks.reading import Array, describe_array, refuse, require_vector
 from edgekd.tasks.task import MetricKind, ParityRule, Targets
 
 
@@ -44,21 +43,13 @@ class Embedding:
 
     def check(self, model: str, output: TensorSpec, targets: Targets) -> None:
         """Make sure that the output is a vector, of the size of the targets."""
-        if len(output.shape) != 1:
-            raise ModelError(
-                model,
-                expected="an output of shape [batch, dimensions]",
-                found=f"[batch, {', '.join(map(str, output.shape))}]",
-                hint="Choose another --task: docs/tasks.md.",
-            )
-        for part, y in targets.parts.items():
-            if y.shape[1:] != output.shape:
-                raise DataError(
-                    f"{targets.where}, {part}",
-                    expected=f"vectors of {output.shape[0]} dimensions, as {model} gives",
-                    found=str(y.shape[1]),
-                    hint="Leave y out, and the original network's vectors are the targets.",
-                )
+        require_vector(
+            model,
+            output,
+            targets,
+            axis="dimensions",
+            hint="Leave y out, and the original network's vectors are the targets.",
+        )
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return one minus the cosine, `[batch]`."""

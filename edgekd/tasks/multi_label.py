@@ -9,10 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from edgekd.errors import DataError, ModelError
 from edgekd.records import TensorSpec
 from edgekd.tasks.meters import Meter
-from edgekd.tasks.reading import Array, describe_array, refuse
+from edgekd.tasks.reading import Array, describe_array, refuse, require_vector
 from edgekd.tasks.task import MetricKind, ParityRule, Targets
 
 
@@ -83,21 +82,7 @@ class MultiLabel:
 
     def check(self, model: str, output: TensorSpec, targets: Targets) -> None:
         """Make sure that there is a logit for every label."""
-        if len(output.shape) != 1:
-            raise ModelError(
-                model,
-                expected="logits of shape [batch, labels]",
-                found=f"an output of shape [batch, {', '.join(map(str, output.shape))}]",
-                hint="Choose another --task: docs/tasks.md.",
-            )
-        for part, y in targets.parts.items():
-            if y.shape[1] != output.shape[0]:
-                raise DataError(
-                    f"{targets.where}, {part}",
-                    expected=f"{output.shape[0]} labels a sample, as many as {model} has outputs",
-                    found=str(y.shape[1]),
-                    hint="Give the data this network was trained on.",
-                )
+        require_vector(model, output, targets, axis="labels", hint="Give the data this network was trained on.")
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean over labels of the binary cross-entropy in nats, `[batch]`."""

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from edgekd.errors import DataError, ModelError
 from edgekd.records import TensorSpec
 from edgekd.tasks.meters import Meter, RootMeanMeter
-from edgekd.tasks.reading import Array, describe_array, refuse
+from edgekd.tasks.reading import Array, describe_array, refuse, require_vector
 from edgekd.tasks.task import MetricKind, ParityRule, Targets
 
 _CLOSE = 0.05
@@ -50,21 +49,7 @@ class Regression:
 
     def check(self, model: str, output: TensorSpec, targets: Targets) -> None:
         """Make sure that there is an output for every value."""
-        if len(output.shape) != 1:
-            raise ModelError(
-                model,
-                expected="an output of shape [batch, values]",
-                found=f"[batch, {', '.join(map(str, output.shape))}]",
-                hint="Choose another --task: docs/tasks.md.",
-            )
-        for part, y in targets.parts.items():
-            if y.shape[1:] != output.shape:
-                raise DataError(
-                    f"{targets.where}, {part}",
-                    expected=f"{output.shape[0]} values a sample, as many as {model} has outputs",
-                    found=str(y.shape[1]),
-                    hint="Give the data this network was trained on.",
-                )
+        require_vector(model, output, targets, axis="values", hint="Give the data this network was trained on.")
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean over values of the smooth L1 distance, `[batch]`."""
