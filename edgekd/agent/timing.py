@@ -185,6 +185,7 @@ def _operators(path: Path, skipped_runs: int) -> list[dict[str, Any]]:
                 "operator": told.get("op_name"),
                 "p50_us": _quantile(kept, 0.5),
                 "p90_us": _quantile(kept, 0.9),
+                "p99_us": _quantile(kept, 0.99),
                 "inputs": told.get("input_type_shape"),
                 "outputs": told.get("output_type_shape"),
             }

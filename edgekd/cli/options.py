@@ -118,6 +118,20 @@ def model_source(options: dict[str, Any]) -> ModelSource:
     )
 
 
+def parse_cores(text: str) -> tuple[int, ...]:
+    """Return the cores that `--pin` names."""
+    cores: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            cores += range(int(first), int(last or first) + 1)
+    except ValueError:
+        cores = []
+    if not cores:
+        raise InputError("--pin", expected="cores, as 0-3 or 4,5", found=f"'{text}'", hint="Correct the option.")
+    return tuple(cores)
+
+
 def _input_spec(text: str, index: int) -> TensorSpec:
     numbers, _, dtype = text.partition(":")
     sizes = numbers.split(",")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekd.cli.options import parse_cores
+from edgekd.cli.profile_ops import profile_ops
 from edgekd.errors import InputError, UnknownNameError
 from edgekd.quantities import format_energy_uj, format_latency_us, format_share, format_size
 from edgekd.report.escape import printable
@@ -66,7 +68,7 @@ def profile_model(
 
     settings = Settings(
         threads=threads,
-        pin=None if pin is None else _cores(pin),
+        pin=None if pin is None else parse_cores(pin),
         provider=_provider(provider),
         max_s=seconds,
         tolerance=tolerance,
@@ -84,17 +86,7 @@ def profile_model(
     click.echo(document if as_json else "\n".join(map(printable, _lines(found, sensors))))
 
 
-def _cores(text: str) -> tuple[int, ...]:
-    cores: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            cores += range(int(first), int(last or first) + 1)
-    except ValueError:
-        cores = []
-    if not cores:
-        raise InputError("--pin", expected="cores, as 0-3 or 4,5", found=f"'{text}'", hint="Correct the option.")
-    return tuple(cores)
+profile.add_command(profile_ops)
 
 
 def _provider(name: str) -> str:

@@ -1,15 +1,18 @@
 """Predict what networks cost on a device, many at a time.
 
-The numbers are estimates: models of few rates fitted to whole networks that others measured, mostly in another
-runtime than the one an artifact ships for. They rank networks and say how sure they are; they do not replace a
-measurement on the board. Where nothing was published there is no model, and the cost is unknown.
+A table that the user measured on the board itself (`edgekd profile ops`) comes first. Without one the numbers are
+rougher: models of few rates fitted to whole networks that others measured, mostly in another runtime than the one an
+artifact ships for. They rank networks and say how sure they are; they do not replace a measurement on the board. Where
+nothing was published there is no model, and the cost is unknown.
 """
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from edgekd.hardware import forms
+from edgekd.hardware.measured import MeasuredTable
 from edgekd.hardware.operators import MAC_FEATURES, Floats, Operators, elements, features
 from edgekd.hardware.profile import (
     Bounds,
@@ -17,17 +20,21 @@ from edgekd.hardware.profile import (
     Coverage,
     EnergyModel,
     HeldOutError,
-    load_cost_model,
+    load_fitted_model,
     read_profile,
 )
-from edgekd.records import Cost, Prediction
+from edgekd.hardware.table_files import find_table
+from edgekd.records import Cost, Precision, Prediction
 
 # Networks of 3x3 convolutions differ by that much in the share of their first layer and head.
 _SHARE_SLACK = 0.05
+# Uncovered operators that widen the logarithmic interval by more make a prediction an extrapolation.
+_MUCH_ADDED = 0.05
 
 __all__ = [
     "CostModel",
     "EnergyModel",
+    "LatencyModel",
     "Operators",
     "energy_by_operator_uj",
     "latency_by_operator_us",
@@ -39,21 +46,54 @@ __all__ = [
 ]
 
 
-def predict_latency_us(model: CostModel, operators: Operators) -> Floats:
+LatencyModel = CostModel | MeasuredTable
+
+
+def load_cost_model(
+    target: str,
+    processor: str,
+    precision: Precision,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    folder: Path | None = None,
+) -> LatencyModel | None:
+    """Return the user's measured table, or else the fitted model that comes with EdgeKD, or `None` without either.
+
+    Args:
+        target: Name of the target.
+        processor: Its kind, `cpu` or `gpu`.
+        precision: Of the network that runs there.
+        runtime: Only that one, such as `ncnn`.
+        threads: Only measurements with as many; by default tables of most threads, and the preferred model.
+        folder: Of the fitted models and measured tables, if not the user's own and those that come with EdgeKD.
+
+    Raises:
+        ProfileError: A file is there and wrong; the message names the key.
+    """
+    table = find_table(target, processor, precision, runtime=runtime, threads=threads, folder=folder)
+    if table is not None:
+        return table
+    return load_fitted_model(target, processor, precision, runtime=runtime, threads=threads, folder=folder)
+
+
+def predict_latency_us(model: LatencyModel, operators: Operators) -> Floats:
     """Return the predicted latency of each plan in microseconds, `[plans]`, for batch size 1."""
     latency: Floats = latency_by_operator_us(model, operators).sum(axis=1)
     return latency
 
 
-def latency_by_operator_us(model: CostModel, operators: Operators) -> Floats:
+def latency_by_operator_us(model: LatencyModel, operators: Operators) -> Floats:
     """Return the predicted latency of each operator of each plan in microseconds, `[plans, layers]`.
 
-    The split is the model's: only whole networks were measured, so it has no error of its own.
+    The split is the model's: its error is known of whole networks, not of operators.
     """
+    if isinstance(model, MeasuredTable):
+        return model.latency_by_operator_us(operators)
     return forms.latency_by_operator_us(model.form, model.coefficients_us, operators)
 
 
-def predict_energy_uj(model: CostModel, operators: Operators) -> Floats:
+def predict_energy_uj(model: LatencyModel, operators: Operators) -> Floats:
     """Return the predicted energy of one inference of each plan in microjoules, `[plans]`.
 
     Raises:
@@ -63,7 +103,7 @@ def predict_energy_uj(model: CostModel, operators: Operators) -> Floats:
     return energy
 
 
-def energy_by_operator_uj(model: CostModel, operators: Operators) -> Floats:
+def energy_by_operator_uj(model: LatencyModel, operators: Operators) -> Floats:
     """Return the predicted energy of each operator of each plan in microjoules, `[plans, layers]`.
 
     Raises:
@@ -79,7 +119,7 @@ def energy_by_operator_uj(model: CostModel, operators: Operators) -> Floats:
     return energy
 
 
-def predict_cost(model: CostModel | None, operators: Operators, index: int = 0) -> Cost:
+def predict_cost(model: LatencyModel | None, operators: Operators, index: int = 0) -> Cost:
     """Return the cost of one plan with 80 % intervals; without a model only what can be counted is known.
 
     Args:
@@ -91,6 +131,9 @@ def predict_cost(model: CostModel | None, operators: Operators, index: int = 0) 
     parameters = int(operators.weight_elements[index].sum())
     if model is None:
         return Cost(macs=macs, parameters=parameters, latency_us=None, energy_uj=None)
+    if isinstance(model, MeasuredTable):
+        latency = _from_table(model, operators, index)
+        return Cost(macs=macs, parameters=parameters, latency_us=latency, energy_uj=None)
     latency_us = float(predict_latency_us(model, operators)[index])
     gmacs = features(operators)[index, : len(MAC_FEATURES)]
     latency = _prediction(
@@ -111,6 +154,21 @@ def predict_cost(model: CostModel | None, operators: Operators, index: int = 0) 
             source=f"{_describe(model)}; {model.energy.includes}",
         )
     return Cost(macs=macs, parameters=parameters, latency_us=latency, energy_uj=energy)
+
+
+def _from_table(table: MeasuredTable, operators: Operators, index: int) -> Prediction:
+    value = float(table.latency_by_operator_us(operators.plan(index)).sum())
+    uncovered, added = table.doubt(operators, index)
+    low, high = table.check.interval_log
+    beside = f"; {uncovered} of {len(operators.names)} operators are not covered by it" if uncovered else ""
+    return Prediction(
+        value=value,
+        low=value * math.exp(low - added),
+        high=value * math.exp(high + added),
+        origin="measured",
+        source=table.describe() + beside,
+        extrapolated=added > _MUCH_ADDED,
+    )
 
 
 def _distance_beyond(coverage: Coverage, gmacs: Floats, latency_us: float) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,11 @@ OPS = ("conv", "transposed", "depthwise", "linear", "matmul", "pool", "add", "sc
 _WEIGHTED = ("conv", "transposed", "depthwise", "linear")
 _COMPUTE = (*_WEIGHTED, "matmul")
 _CONVOLUTIONS = ("conv", "transposed")
+# What an operator is described by, beside its kind.
+COLUMNS = (
+    *("kernel_area", "stride", "groups", "inputs"),
+    *("in_pixels", "out_pixels", "in_channels", "out_channels"),
+)
 # Images have 3 channels or 1: a convolution that reads so few cannot fill vector lanes along the channels.
 _STEM_CHANNELS = 3
 
@@ -66,6 +73,23 @@ class Operators:
         for name in ("in_channels", "out_channels"):
             if getattr(self, name).shape != (*plans, layers):
                 raise ValueError(f"{name} must be [plans, layers], not {getattr(self, name).shape}")
+
+    @classmethod
+    def from_columns(cls, op: Sequence[str], columns: Mapping[str, Sequence[float] | Integers]) -> Operators:
+        """Return one plan of operators that are named by their numbers; `columns` has a list for each of `COLUMNS`."""
+        values = {name: np.asarray(columns[name]).astype(np.int64) for name in COLUMNS}
+        values["in_channels"], values["out_channels"] = values["in_channels"][None], values["out_channels"][None]
+        return cls(names=tuple(str(number) for number in range(len(op))), op=tuple(op), repeats=None, **values)
+
+    def columns(self) -> dict[str, Integers]:
+        """Return the numbers of the first plan's operators, a list for each of `COLUMNS`."""
+        values = {name: getattr(self, name) for name in COLUMNS}
+        return values | {"in_channels": self.in_channels[0], "out_channels": self.out_channels[0]}
+
+    def plan(self, index: int) -> Operators:
+        """Return the operators of one plan."""
+        chosen = slice(index, index + 1)
+        return dataclasses.replace(self, in_channels=self.in_channels[chosen], out_channels=self.out_channels[chosen])
 
     @property
     def macs(self) -> npt.NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Cost models as they lie in `profiles/`: fitted to published measurements of whole networks.
 
-`tools/fit_profiles.py` writes the files; `cost` predicts with them.
+`tools/fit_profiles.py` writes the files; `cost` predicts with them. Tables that a user measured are in `measured`.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class CostModel:
         return "-".join((self.processor, self.precision, self.runtime, *threads))
 
 
-def load_cost_model(
+def load_fitted_model(
     target: str,
     processor: str,
     precision: Precision,

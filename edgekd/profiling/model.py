@@ -13,12 +13,12 @@ from edgekd.profiling.connection import Device
 from edgekd.records import Prediction
 from edgekd.report.document import read_report
 
-_PROVIDERS = {
+PROVIDERS_OF = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
-PROVIDERS = tuple(_PROVIDERS)
+PROVIDERS = tuple(PROVIDERS_OF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
         "digest": digest,
         "threads": settings.threads,
         "pin": None if settings.pin is None else list(settings.pin),
-        "providers": list(_PROVIDERS[settings.provider]),
+        "providers": list(PROVIDERS_OF[settings.provider]),
         "warmup_s": settings.warmup_s,
         "min_runs": settings.min_runs,
         "max_runs": settings.max_runs,

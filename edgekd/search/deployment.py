@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from edgekd.hardware.cost import CostModel, energy_by_operator_uj, latency_by_operator_us, load_cost_model
+from edgekd.hardware.cost import LatencyModel, energy_by_operator_uj, latency_by_operator_us, load_cost_model
 from edgekd.hardware.operators import Operators
 from edgekd.prune.groups import ChannelMap
 from edgekd.records import Deployment, OperatorCost, Plan, Target
@@ -29,7 +29,7 @@ def describe_deployment(network: fx.GraphModule, channels: ChannelMap, plan: Pla
     )
 
 
-def _operator_costs(model: CostModel, operators: Operators) -> tuple[OperatorCost, ...]:
+def _operator_costs(model: LatencyModel, operators: Operators) -> tuple[OperatorCost, ...]:
     """Return the costs in the order of the network, of those operators that take any time."""
     latency = latency_by_operator_us(model, operators)
     energy = None if model.energy is None else energy_by_operator_uj(model, operators)

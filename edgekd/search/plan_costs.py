@@ -11,7 +11,7 @@ from edgekd.budgets import BOUNDED
 from edgekd.errors import TargetError
 from edgekd.export.size import SizeModel, content_bytes
 from edgekd.hardware.cost import (
-    CostModel,
+    LatencyModel,
     energy_by_operator_uj,
     latency_by_operator_us,
     load_cost_model,
@@ -96,7 +96,7 @@ def require_tables(target: Target, budgets: tuple[Budget, ...]) -> None:
         TargetError: A budget is on a quantity the target has no table for.
     """
     precision, processor = target.artifacts[0]
-    model: CostModel | None = load_cost_model(target.name, processor, precision)
+    model: LatencyModel | None = load_cost_model(target.name, processor, precision)
     missing = {name for name, part in (("latency_us", model), ("energy_uj", model and model.energy)) if part is None}
     for budget in budgets:
         if budget.quantity in missing:

@@ -131,7 +131,7 @@ def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row |
     module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
     values = _values_per_channel(network, node, module)
     if values:
-        return _Row(name=node.name, op="scale", read=made, made=made, pixels=(0, 0), kernel=values)
+        return _Row(name=node.name, op="scale", read=made, made=made, pixels=(pixels, pixels), kernel=values)
     sources = [source for source in node.all_input_nodes if source.name in channels.nodes]
     if isinstance(module, FUSED) or not sources:
         return None

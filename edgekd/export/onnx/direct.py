@@ -20,7 +20,14 @@ from edgekd.quantize.prepare import moves_values, quantizer_before
 from edgekd.records import TensorSpec
 
 
-def emit(network: fx.GraphModule, *, in_half: bool, inputs: tuple[TensorSpec, ...], outputs: tuple[str, ...]) -> Any:
+def emit(
+    network: fx.GraphModule,
+    *,
+    in_half: bool,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[str, ...],
+    is_labelled: bool = False,
+) -> Any:
     """Return the `onnx.ModelProto` of a network in evaluation mode, or of a prepared one as QDQ.
 
     Args:
@@ -28,6 +35,7 @@ def emit(network: fx.GraphModule, *, in_half: bool, inputs: tuple[TensorSpec, ..
         in_half: Compute in fp16 between float32 inputs and outputs, which every caller can use.
         inputs: In the network's order.
         outputs: Their names.
+        is_labelled: Whether the nodes are named after those of the network.
 
     Raises:
         UncoveredError: A node has no form here.
@@ -35,6 +43,7 @@ def emit(network: fx.GraphModule, *, in_half: bool, inputs: tuple[TensorSpec, ..
     walk = _Walk(network, OnnxGraph(in_half=in_half), inputs)
     for node in network.graph.nodes:
         if node.op != "output":
+            walk.graph.label = node.name if is_labelled else ""
             walk.visit(node)
     results = next(node for node in network.graph.nodes if node.op == "output").args[0]
     types = walk.finish(results if isinstance(results, (tuple, list)) else (results,), outputs)

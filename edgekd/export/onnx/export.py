@@ -54,8 +54,17 @@ def onnx_model(
     precision: Precision,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[str, ...] = ("logits",),
+    is_labelled: bool = False,
 ) -> Any:
     """Return the `onnx.ModelProto` of a network, without metadata.
+
+    Args:
+        network: A float network, or for int8 a prepared one.
+        precision: Which arithmetic the file asks for.
+        inputs: Names, shapes without the batch, and types, in the network's order.
+        outputs: Their names.
+        is_labelled: Whether nodes are named after those of the network, `name/...`; files that ship are not, because
+            names take room.
 
     Raises:
         ExportError: An operator has no ONNX form.
@@ -64,7 +73,7 @@ def onnx_model(
     network = network if precision == "int8" else fold_batch_norm(network)
     in_half = precision == "fp16"
     try:
-        return emit(network, in_half=in_half, inputs=inputs, outputs=outputs)
+        return emit(network, in_half=in_half, inputs=inputs, outputs=outputs, is_labelled=is_labelled)
     except UncoveredError:
         pass
     try:

@@ -45,11 +45,13 @@ def short_name(number: int) -> str:
 class OnnxGraph:
     """Nodes in the order they run, constants stored once, short names.
 
-    With `in_half`, floating constants are stored as fp16.
+    With `in_half`, floating constants are stored as fp16. While `label` is set, values and nodes get names that
+    begin with it and a slash; without one nodes have none.
     """
 
     def __init__(self, *, in_half: bool = False) -> None:
         self.in_half = in_half
+        self.label = ""
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._parameters: dict[tuple[torch.Tensor, tuple[int, ...], tuple[int, ...]], str] = {}
@@ -60,7 +62,7 @@ class OnnxGraph:
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Append a node and return the name of its output; an absent optional input is an empty name."""
         name = output or self._fresh()
-        node = helper.make_node(operator, inputs, [name])
+        node = helper.make_node(operator, inputs, [name], name=name if self.label else None)
         # Sorted, because the order of keyword arguments is the caller's habit.
         node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in sorted(attributes))
         self._nodes.append(node)
@@ -141,4 +143,5 @@ class OnnxGraph:
 
     def _fresh(self) -> str:
         self._values += 1
-        return short_name(self._values)
+        name = short_name(self._values)
+        return f"{self.label}/{name}" if self.label else name

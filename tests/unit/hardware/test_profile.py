@@ -3,8 +3,8 @@ import shutil
 import pytest
 
 from edgekd.errors import ProfileError
+from edgekd.hardware.cost import load_cost_model
 from edgekd.hardware.data import data_folder
-from edgekd.hardware.profile import load_cost_model
 
 NAME = "cpu-fp32-tflite.toml"
 

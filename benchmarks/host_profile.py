@@ -1,0 +1,143 @@
+"""How well the table of this machine predicts networks it has not seen, beside a prediction in proportion to MACs.
+
+    edgekd profile ops --target host --threads 1 --threads 2
+    python benchmarks/host_profile.py [--profiles FOLDER]
+
+Every network is measured as `edgekd profile ops` measures: in rounds, of which the fastest counts. What is measured
+lies in results/host_profile.jsonl until the end, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from networks import VGG, DenseNet, MobileNetV2, ResNet
+from scipy.stats import spearmanr
+from timing import RESULTS
+from torch import nn
+
+from edgekd.hardware.cost import predict_cost
+from edgekd.hardware.measured import MeasuredTable
+from edgekd.hardware.table_files import find_table, profiles_folder
+from edgekd.models.exported import export_program
+from edgekd.models.rewrite import rebuild
+from edgekd.profiling.connection import Place, connect
+from edgekd.profiling.journal import Journal
+from edgekd.profiling.operators import OperatorSettings, measure_batch
+from edgekd.profiling.subjects import Subject, plan_subject
+from edgekd.prune.groups import find_groups
+from edgekd.prune.importance import rank_units
+from edgekd.records import TensorSpec
+from edgekd.search.space import width_space
+
+# Architecture, side of its input, and how many plans of random widths.
+FAMILIES = {
+    "ResNet-20": (lambda: ResNet(20), 32, 6),
+    "ResNet-56": (lambda: ResNet(56), 32, 6),
+    "MobileNetV2": (MobileNetV2, 96, 6),
+    "VGG-11": (VGG, 32, 6),
+    "DenseNet-40": (DenseNet, 32, 6),
+}
+CHANNEL_MULTIPLE = 8
+SEED = 0
+SETTINGS = OperatorSettings(precisions=("fp32", "int8"), threads=(1, 2))
+
+
+def subjects(family: str) -> list[Subject]:
+    """Return plans of an architecture; each width is uniform among a quarter of the channels to all of them."""
+    make, side, count = FAMILIES[family]
+    inputs = (TensorSpec(name="input", shape=(3, side, side)),)
+    module: nn.Module = make()
+    network = rebuild(export_program(module.eval(), (torch.zeros(2, 3, side, side),)))
+    channels = rank_units(network, find_groups(network))
+    space = width_space(channels, CHANNEL_MULTIPLE)
+    generator = np.random.default_rng(SEED)
+    found = []
+    for number in range(count):
+        widths = [
+            int(generator.choice([width for width in choices if width >= choices[-1] / 4])) for choices in space.choices
+        ]
+        plan = space.plan(np.array(widths))
+        found.append(plan_subject(f"{family} {number}", network, channels, plan, inputs))
+    return found
+
+
+def main() -> None:
+    """Measure, predict, print a table and write results/host_profile.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profiles", type=Path, default=profiles_folder(), help="Folder of measured tables.")
+    profiles = parser.parse_args().profiles
+    batches = {family: subjects(family) for family in FAMILIES}
+    with connect(Place(kind="local")) as device:
+        journal = Journal(RESULTS / "host_profile.jsonl", device.fingerprint)
+        for family, batch in batches.items():
+            print(f"measuring {family}", flush=True)
+            measure_batch(device, batch, journal, SETTINGS, is_check=True)
+    settings = []
+    for setting in SETTINGS.each:
+        table = find_table("host", "cpu", setting.precision, threads=setting.threads, folder=profiles)
+        if table is None:
+            raise SystemExit(f"no table of {setting} under {profiles}: edgekd profile ops --target host")
+        entries = journal.best(setting, is_check=True)
+        networks = list(_networks(table, {e.network: e for e in entries}))
+        settings.append({"precision": setting.precision, "threads": setting.threads, **_summary(networks, table)})
+        _show(settings[-1])
+    document = {"seed": SEED, "machine": table.measured_on, "runtime": table.runtime_version, "settings": settings}
+    (RESULTS / "host_profile.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    journal.path.unlink()
+
+
+def _networks(table: MeasuredTable, entries: dict[str, object]) -> Iterator[dict[str, object]]:
+    for name, entry in entries.items():
+        prediction = predict_cost(table, entry.operators).latency_us
+        yield {
+            "name": name,
+            "mmacs": round(float(entry.operators.macs.sum()) / 1e6, 2),
+            "measured_us": round(entry.latency_us, 1),
+            "predicted_us": round(prediction.value, 1),
+            "interval_us": [round(prediction.low, 1), round(prediction.high, 1)],
+        }
+
+
+def _summary(networks: list[dict[str, object]], table: MeasuredTable) -> dict[str, object]:
+    measured, predicted, macs = (
+        np.array([n[key] for n in networks]) for key in ("measured_us", "predicted_us", "mmacs")
+    )
+    # One rate for all, the best in hindsight.
+    proportional = macs * np.median(measured / macs)
+    low, high = np.array([n["interval_us"] for n in networks]).T
+    return {
+        "networks_of_the_table": table.networks,
+        "rows": len(table.rows),
+        "table": _errors(measured, predicted),
+        "macs": _errors(measured, proportional),
+        "interval_coverage": float(((measured >= low) & (measured <= high)).mean()),
+        "networks": networks,
+    }
+
+
+def _errors(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    errors = np.abs(predicted / measured - 1)
+    return {
+        "median_error": float(np.median(errors)),
+        "within_15_percent": float((errors <= 0.15).mean()),
+        "spearman": float(spearmanr(measured, predicted).statistic),
+    }
+
+
+def _show(found: dict[str, object]) -> None:
+    print(f"{found['precision']}, {found['threads']} threads, {len(found['networks'])} networks:")
+    for name in ("table", "macs"):
+        errors = found[name]
+        within = f"within 15 % {errors['within_15_percent']:.0%}, Spearman {errors['spearman']:.3f}"
+        print(f"  {name:<6} median error {errors['median_error']:.1%}, {within}")
+    print(f"  80 % intervals hold {found['interval_coverage']:.0%}")
+
+
+if __name__ == "__main__":
+    main()

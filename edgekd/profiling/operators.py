@@ -1,0 +1,239 @@
+"""Measure a device's operators: networks one after the other, in rounds, until they agree; then the table."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+from edgekd.errors import DeviceError, InputError
+from edgekd.hardware.measured import MeasuredTable
+from edgekd.profiling.attribution import attribute
+from edgekd.profiling.connection import Device
+from edgekd.profiling.fit import fit_kinds
+from edgekd.profiling.journal import Entry, Journal, Setting
+from edgekd.profiling.model import PROVIDERS_OF
+from edgekd.profiling.subjects import Subject, SubjectSource
+from edgekd.profiling.table import fit_table, median_error, operator_rows
+from edgekd.records import Precision
+
+RUNTIME = "onnxruntime"
+# Numbers of networks that are kept apart, beyond any that rows come from.
+_FIRST_CHECK = 1_000_000
+_BATCH = 8
+_LEAST_NETWORKS = 3 * _BATCH
+LEAST_CHECKS = 8
+_LIMIT_S = 180.0
+# Two rounds of a network that agree so well are enough.
+_AGREEING = 0.04
+_MOST_ROUNDS = 4
+
+OnProgress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSettings:
+    """What to measure, and for how long.
+
+    Attributes:
+        precisions: Of the networks.
+        threads: Of the runtime; each precision is measured with each number.
+        networks: That rows come from, at the most.
+        checks: Networks apart from these that the table is tested on, at least `LEAST_CHECKS`.
+        until: No more networks once the median error on a batch of new ones is below this share.
+        pin: Cores the process may use; `None` leaves it to the system.
+        warmup_s: Runs before anything is counted.
+        max_s: Time for counted runs of a network and round.
+        time_budget_s: After that no network is begun; `None` for as long as it takes.
+    """
+
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    threads: tuple[int, ...] = (1,)
+    networks: int = 128
+    checks: int = 16
+    until: float = 0.03
+    pin: tuple[int, ...] | None = None
+    warmup_s: float = 0.15
+    max_s: float = 0.5
+    time_budget_s: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = {
+            "--networks": (self.networks, self.networks >= _LEAST_NETWORKS, f"at least {_LEAST_NETWORKS}"),
+            "--checks": (self.checks, self.checks >= LEAST_CHECKS, f"at least {LEAST_CHECKS}"),
+            "--threads": (min(self.threads, default=0), min(self.threads, default=0) >= 1, "at least 1"),
+            "--until": (self.until, 0 <= self.until < 1, "a share from 0 to 1"),
+        }
+        for where, (found, holds, expected) in limits.items():
+            if not holds:
+                raise InputError(where, expected=expected, found=str(found), hint="Correct the option.")
+
+    @property
+    def each(self) -> tuple[Setting, ...]:
+        """Every precision with every number of threads."""
+        return tuple(Setting(precision=p, threads=t) for p in self.precisions for t in self.threads)
+
+
+def measure_operators(
+    device: Device, subjects: SubjectSource, journal: Journal, settings: OperatorSettings, on_progress: OnProgress
+) -> None:
+    """Measure networks into the journal: those to test the table on first, then the others batch by batch.
+
+    What the journal holds is not measured again.
+
+    Raises:
+        DeviceError: The device cannot run a network.
+        ConnectionLostError: The device is gone; what was measured is in the journal.
+    """
+    end = None if settings.time_budget_s is None else time.monotonic() + settings.time_budget_s
+    total = settings.checks + settings.networks
+    checks = range(_FIRST_CHECK, _FIRST_CHECK + settings.checks)
+    for begun, numbers in _batches(checks, 0):
+        measure_batch(device, [subjects(n) for n in numbers], journal, settings, is_check=True)
+        on_progress(begun, total, "networks to test on")
+    for begun, numbers in _batches(range(settings.networks), settings.checks):
+        if end is not None and time.monotonic() > end and begun - settings.checks > _LEAST_NETWORKS:
+            return
+        batch = [subjects(n) for n in numbers]
+        measure_batch(device, batch, journal, settings, is_check=False)
+        error = _error_of_new(journal, settings, {subject.name for subject in batch})
+        on_progress(begun, total, "" if error is None else f"median error of the last {len(batch)} {error:.1%}")
+        if error is not None and error <= settings.until:
+            return
+
+
+def measure_batch(
+    device: Device, batch: Sequence[Subject], journal: Journal, settings: OperatorSettings, *, is_check: bool
+) -> None:
+    """Measure every network of a batch, in rounds with the others between them, so that a disturbance ends meanwhile.
+
+    Args:
+        device: Where.
+        batch: The networks.
+        journal: What is there is not measured again.
+        settings: Precisions, threads and times.
+        is_check: Whether tables are to be tested on them.
+    """
+    for done in range(_MOST_ROUNDS):
+        for subject, precision in product(batch, settings.precisions):
+            open_settings = [
+                Setting(precision=precision, threads=threads)
+                for threads in settings.threads
+                if not _is_settled(journal, subject, Setting(precision=precision, threads=threads), done)
+            ]
+            if open_settings:
+                digest = device.send_model(subject.onnx(precision))
+                for setting in open_settings:
+                    journal.add(_measure(device, digest, subject, setting, settings, is_check=is_check))
+
+
+def _batches(numbers: range, done: int) -> Iterator[tuple[int, range]]:
+    """Return batches with how many networks are done after each."""
+    for first in range(0, len(numbers), _BATCH):
+        batch = numbers[first : first + _BATCH]
+        yield done + first + len(batch), batch
+
+
+def build_table(
+    device: Device, journal: Journal, target: str, setting: Setting, settings: OperatorSettings
+) -> MeasuredTable:
+    """Return the table of one setting from everything in the journal."""
+    entries, unseen = journal.best(setting, is_check=False), journal.best(setting, is_check=True)
+    fitted = fit_table(entries, unseen)
+    fingerprint = device.fingerprint
+    doubts = sorted({warning for entry in (*entries, *unseen) for warning in entry.warnings})
+    unsettled = sum(not entry.is_stable for entry in (*entries, *unseen))
+    if unsettled:
+        doubts.append(f"the median of {unsettled} of {len(entries) + len(unseen)} networks did not settle")
+    return MeasuredTable(
+        target=target,
+        processor="cpu",
+        precision=setting.precision,
+        runtime=RUNTIME,
+        runtime_version=f"{RUNTIME} {fingerprint['onnxruntime']}",
+        threads=setting.threads,
+        measured_on=_in_words(fingerprint),
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        device={name: str(value) for name, value in sorted(fingerprint.items())},
+        settings={
+            "pin": "not pinned" if settings.pin is None else ",".join(map(str, settings.pin)),
+            "warmup_s": f"{settings.warmup_s:g}",
+            "max_s": f"{settings.max_s:g}",
+            "rounds": f"2 to {_MOST_ROUNDS}, the fastest counts",
+        },
+        networks=len(entries),
+        overhead_us=fitted.overhead_us,
+        rows=fitted.rows,
+        kinds=fitted.kinds,
+        coverage=fitted.coverage,
+        check=fitted.check,
+        warnings=tuple(doubts),
+    )
+
+
+def _is_settled(journal: Journal, subject: Subject, setting: Setting, done: int) -> bool:
+    found = journal.rounds(subject.name, setting)
+    if len(found) > done:
+        return True  # measured by a run before this one
+    return len(found) > 1 and found[1].latency_us <= (1 + _AGREEING) * found[0].latency_us
+
+
+def _measure(
+    device: Device, digest: str, subject: Subject, setting: Setting, settings: OperatorSettings, *, is_check: bool
+) -> Entry:
+    asked: dict[str, Any] = {
+        "digest": digest,
+        "threads": setting.threads,
+        "pin": None if settings.pin is None else list(settings.pin),
+        "providers": list(PROVIDERS_OF["cpu"]),
+        "warmup_s": settings.warmup_s,
+        "min_runs": 30,
+        "max_runs": 3000,
+        "max_s": settings.max_s,
+        "tolerance": 0.02,
+        "limit_s": _LIMIT_S,
+    }
+    whole = device.request("measure", timeout_s=_LIMIT_S + 30.0, **asked)
+    parts = device.request("measure", timeout_s=_LIMIT_S + 30.0, **asked | {"max_runs": 100}, operators=True)
+    shares = attribute(parts["operators"], subject.owners(), subject.operators.names)
+    if not shares.nodes.any():
+        raise DeviceError(
+            device.name,
+            expected="a profile of the runtime that names operators",
+            found="none of the network's among those that ran",
+            hint="Use another version of onnxruntime there.",
+        )
+    return Entry(
+        network=subject.name,
+        is_check=is_check,
+        setting=setting,
+        latency_us=whole["p50_us"],
+        is_stable=whole["stable"],
+        operators=subject.operators,
+        shares=shares,
+        warnings=tuple(whole["warnings"]),
+    )
+
+
+def _error_of_new(journal: Journal, settings: OperatorSettings, names: set[str]) -> float | None:
+    """Return the median error, over settings, on the networks of a batch of a table of those before it."""
+    errors = []
+    for setting in settings.each:
+        entries = journal.best(setting, is_check=False)
+        old = [entry for entry in entries if entry.network not in names]
+        new = [entry for entry in entries if entry.network in names]
+        if len(old) < _LEAST_NETWORKS or not new:
+            return None
+        errors.append(median_error(new, fit_kinds(*operator_rows(old))))
+    return statistics.median(errors)
+
+
+def _in_words(fingerprint: dict[str, Any]) -> str:
+    """Return the device as `board, 4 cores`, or the names of its cores where the board has none."""
+    cores = fingerprint["cores"] or []
+    name = fingerprint["board"] or ", ".join(sorted(set(cores))) or fingerprint["machine"]
+    return f"{name}, {len(cores)} cores" if cores else str(name)
