@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from edgekd.errors import BudgetError, ParityError
 from edgekd.export.artifacts import save_student
-from edgekd.export.tvm_backend import require_tvm
+from edgekd.export.tvm.compile import require_tvm
 from edgekd.export.verify import Exported, verify
 from edgekd.inputs import Inputs, load_inputs
 from edgekd.job import Job, provenance, run_folder, take_over, take_over_student

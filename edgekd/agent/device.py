@@ -33,14 +33,18 @@ def fingerprint(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def state(root: Path = Path("/")) -> dict[str, Any]:
-    """Return clocks, governors and temperature now; what cannot be read is empty or `None`."""
+    """Return clocks, governors, temperature and throttling now; what cannot be read is empty or `None`."""
+    return dict(clocks(root), throttled=_throttled())
+
+
+def clocks(root: Path) -> dict[str, Any]:
+    """Return the part of `state` that lies in files below `root`."""
     folders = sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq"))
     return {
         "governors": [_text(folder / "scaling_governor") for folder in folders],
         "mhz": [_mhz(folder / "scaling_cur_freq") for folder in folders],
         "highest_mhz": [_mhz(folder / "cpuinfo_max_freq") for folder in folders],
         "temperature_c": _temperature(root),
-        "throttled": _throttled(),
     }
 
 

@@ -1,4 +1,8 @@
-"""Run a model in onnxruntime until the median of its time is known."""
+"""Run a model in onnxruntime until the median of its time is known.
+
+When that is, how the times are summed up and what the inputs are holds for other runtimes, too (`settle`, `warm_up`,
+`quantiles`, `random_input`).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,15 @@ import re
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgekd.agent.energy import Meter
 from edgekd.agent.sensors import named_sensor
 
-_BATCH = 10
+# Runs between two looks at the clock and the medians.
+BATCH = 10
 # The median counts as known when those of so many batches in a row agree.
 _AGREEING = 5
 
@@ -43,8 +49,12 @@ def measure(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     before = _resident_bytes()
     session, profile = _open(onnxruntime, path, request)
     feed = _random_inputs(session, request.get("shapes") or {})
-    warm_runs = _warm_up(session, feed, request["warmup_s"])
-    samples, stable = _sample(session, feed, request)
+
+    def timed_runs() -> list[float]:
+        return [_seconds(session, feed) for _ in range(BATCH)]
+
+    warm_runs = warm_up(lambda: session.run(None, feed), request["warmup_s"])
+    samples, stable = settle(timed_runs, request)
     result = {
         "runs": len(samples),
         "warmup_runs": warm_runs,
@@ -52,7 +62,7 @@ def measure(path: Path, request: dict[str, Any]) -> dict[str, Any]:
         "providers": session.get_providers(),
         "peak_bytes": max(0, _peak_bytes() - before),
     }
-    result.update(_quantiles(samples))
+    result.update(quantiles(samples))
     if profile is not None:
         result["operators"] = _operators(Path(session.end_profiling()), warm_runs)
     if request.get("sensor"):
@@ -111,44 +121,57 @@ def _random_inputs(session: Any, shapes: dict[str, list[int]]) -> dict[str, Any]
     for known in session.get_inputs():
         shape = shapes.get(known.name) or [size if isinstance(size, int) else 1 for size in known.shape]
         kind = known.type[len("tensor(") : -1]
-        dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
-        is_float = dtype.startswith("float")
-        values = generator.standard_normal(shape) if is_float else generator.randint(0, 2, shape)
-        feed[known.name] = values.astype(dtype)
+        feed[known.name] = random_input(generator, shape, {"float": "float32", "double": "float64"}.get(kind, kind))
     return feed
 
 
-def _warm_up(session: Any, feed: dict[str, Any], seconds: float) -> int:
+def random_input(generator: Any, shape: list[int], dtype: str) -> Any:
+    """Return an array of normal numbers, or of whole ones below 2 where the type is no float."""
+    values = generator.standard_normal(shape) if dtype.startswith("float") else generator.randint(0, 2, shape)
+    return values.astype(dtype)
+
+
+def warm_up(run: Callable[[], Any], seconds: float) -> int:
+    """Run three times or more, until the time is over, and return how often."""
     end = time.perf_counter() + seconds
     runs = 0
     while runs < 3 or time.perf_counter() < end:
-        session.run(None, feed)
+        run()
         runs += 1
     return runs
 
 
-def _sample(session: Any, feed: dict[str, Any], request: dict[str, Any]) -> tuple[list[float], bool]:
-    """Return seconds of single runs, and whether the median settled before the limits of runs and time."""
+def settle(timed_runs: Callable[[], list[float]], request: dict[str, Any]) -> tuple[list[float], bool]:
+    """Return seconds of single runs, and whether the median settled before the limits of runs and time.
+
+    Args:
+        timed_runs: Runs the model `BATCH` times and returns the seconds of each run.
+        request: `min_runs`, `max_runs`, `max_s`, `tolerance`.
+    """
     end = time.perf_counter() + request["max_s"]
     samples: list[float] = []
     medians: list[float] = []
     while len(samples) < request["max_runs"]:
-        for _ in range(_BATCH):
-            began = time.perf_counter()
-            session.run(None, feed)
-            samples.append(time.perf_counter() - began)
-        medians.append(_quantile(sorted(samples[-_BATCH:]), 0.5))
+        samples += timed_runs()
+        medians.append(_quantile(sorted(samples[-BATCH:]), 0.5))
         last = medians[-_AGREEING:]
         middle = _quantile(sorted(last), 0.5)
         agrees = len(last) == _AGREEING and max(abs(m - middle) for m in last) <= request["tolerance"] * middle
         if agrees and len(samples) >= request["min_runs"]:
             return samples, True
-        if time.perf_counter() > end and len(samples) >= _BATCH:
+        if time.perf_counter() > end and len(samples) >= BATCH:
             break
     return samples, False
 
 
-def _quantiles(samples: list[float]) -> dict[str, float]:
+def _seconds(session: Any, feed: dict[str, Any]) -> float:
+    began = time.perf_counter()
+    session.run(None, feed)
+    return time.perf_counter() - began
+
+
+def quantiles(samples: list[float]) -> dict[str, float]:
+    """Return the distribution of seconds, in microseconds."""
     ordered = sorted(samples)
     shares = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99}
     found = {name: 1e6 * _quantile(ordered, share) for name, share in shares.items()}

@@ -122,7 +122,7 @@ def _recipe(options: dict[str, Any]) -> Any:
 
 def _with_tvm(exports: str | None, target_name: str) -> bool:
     from edgekd.errors import EdgeKDError
-    from edgekd.export.tvm_backend import require_tvm
+    from edgekd.export.tvm.compile import require_tvm
     from edgekd.hardware.target import load_target
 
     if exports is not None:

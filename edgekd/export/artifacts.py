@@ -16,7 +16,7 @@ from torch import fx
 from edgekd import __version__
 from edgekd.data import Normalization
 from edgekd.export.onnx.export import export_onnx
-from edgekd.export.tvm_backend import build_library
+from edgekd.export.tvm.compile import build_library
 from edgekd.models.exported import export_program
 from edgekd.models.quiet import quiet_torch
 from edgekd.records import Artifact, Plan, Precision, Target, TensorSpec

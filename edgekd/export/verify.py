@@ -12,7 +12,7 @@ from torch import fx
 
 from edgekd.data import Normalization, Samples, network_inputs
 from edgekd.export.parity import Comparison, answers_of_onnx, compare
-from edgekd.export.tvm_backend import run_on_host
+from edgekd.export.tvm.compile import run_on_host
 from edgekd.models.evaluate import answers, predict
 from edgekd.records import Artifact, Cost, Metric, Parity, Row
 from edgekd.report.collect import make_row

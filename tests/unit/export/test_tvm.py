@@ -14,7 +14,7 @@ from zoo.adapter import flat
 
 from edgekd.errors import ExportError, MissingDependencyError
 from edgekd.export.onnx.export import export_onnx
-from edgekd.export.tvm_backend import build_library, require_tvm, run_on_host
+from edgekd.export.tvm.compile import build_library, require_tvm, run_on_host
 from edgekd.hardware.target import load_target
 from edgekd.models.rewrite import rebuild
 from edgekd.records import TensorSpec

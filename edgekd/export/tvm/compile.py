@@ -1,4 +1,4 @@
-"""Build a shared library for the target's CPU with TVM. Every TVM call of EdgeKD is in this file."""
+"""Build a shared library for the target's CPU with TVM."""
 
 from __future__ import annotations
 
@@ -9,19 +9,34 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekd.errors import ExportError, MissingDependencyError
+from edgekd.errors import ArtifactError, ExportError, MissingDependencyError
 from edgekd.records import Processor, TensorSpec
 from edgekd.store import written_whole
 
 # e_machine of the ELF header, by the first part of an LLVM target triple.
 _ELF_MACHINES = {"aarch64": 0xB7, "x86_64": 0x3E, "arm": 0x28}
+
+
+def require_package(otherwise: str) -> None:
+    """Make sure TVM is installed; `otherwise` says what works without it.
+
+    Raises:
+        MissingDependencyError: It is not; the hint installs it.
+    """
+    if importlib.util.find_spec("tvm") is None:
+        raise MissingDependencyError(
+            "TVM",
+            expected="the Python package 'tvm'",
+            found="none",
+            hint=f"Install it: pip install 'edgekd[tvm]', or {otherwise}.",
+        )
 
 
 def require_tvm(processor: Processor) -> None:
@@ -31,13 +46,7 @@ def require_tvm(processor: Processor) -> None:
         MissingDependencyError: TVM or the cross compiler is missing; the hint installs it.
         ExportError: The target has no TVM description.
     """
-    if importlib.util.find_spec("tvm") is None:
-        raise MissingDependencyError(
-            "TVM export",
-            expected="the Python package 'tvm'",
-            found="none",
-            hint="Install it: pip install 'edgekd[tvm]', or leave it out: --export onnx.",
-        )
+    require_package("leave it out: --export onnx")
     if not processor.tvm_target:
         raise ExportError(
             f"TVM export for {processor.title}",
@@ -65,11 +74,18 @@ def build_library(onnx_path: Path, library: Path, *, processor: Processor, input
     Raises:
         ExportError: TVM cannot import or compile the network, or the result is not for the target.
     """
+    return build_library_of_shapes(onnx_path, library, processor, [(1, *spec.shape) for spec in inputs])
+
+
+def build_library_of_shapes(
+    onnx_path: Path, library: Path, processor: Processor, shapes: Sequence[tuple[int, ...]]
+) -> str:
+    """Do what `build_library` does for inputs whose whole shapes, batch included, are given in the file's order."""
     import tvm
     from tvm import support
 
     target = tvm.target.Target(dict(_plain(processor.tvm_target)))
-    executable = _compile(onnx_path, target, [spec.shape for spec in inputs])
+    executable = _compile(onnx_path, target, shapes)
     compiler = processor.cross_compiler or "g++"
     with written_whole(library) as temporary:
         linked = temporary.with_suffix(".so")
@@ -96,7 +112,7 @@ def run_on_host(onnx_path: Path, *inputs: npt.NDArray[Any]) -> npt.NDArray[np.fl
     import tvm
     from tvm import relax
 
-    executable = _compile(onnx_path, tvm.target.Target("llvm"), [array.shape[1:] for array in inputs])
+    executable = _compile(onnx_path, tvm.target.Target("llvm"), [(1, *array.shape[1:]) for array in inputs])
     machine = relax.VirtualMachine(executable, tvm.cpu())
     outputs = []
     for index in range(len(inputs[0])):
@@ -119,7 +135,7 @@ def _quiet_native_code() -> Iterator[None]:
             os.close(saved)
 
 
-def _compile(onnx_path: Path, target: Any, shapes: list[tuple[int, ...]]) -> Any:
+def _compile(onnx_path: Path, target: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
     import onnx
     import tvm
     from tvm.relax.frontend.onnx import from_onnx
@@ -128,12 +144,48 @@ def _compile(onnx_path: Path, target: Any, shapes: list[tuple[int, ...]]) -> Any
         warnings.simplefilter("ignore")
         try:
             model = onnx.load(onnx_path)
-            sizes = {i.name: [1, *shape] for i, shape in zip(model.graph.input, shapes, strict=True)}
+            sizes = {spec.name: list(shape) for spec, shape in zip(_inputs(model), shapes, strict=True)}
             module = from_onnx(model, shape_dict=sizes)
             return tvm.compile(module, target=target)
         # TVM's importer and passes raise errors of many kinds, some of them its own C++ ones.
         except Exception as error:
             raise _failed(onnx_path, "a network that TVM can compile", error) from error
+
+
+def read_inputs(onnx_path: Path) -> tuple[tuple[TensorSpec, ...], bool]:
+    """Return the inputs of an ONNX file with their whole shapes, batch included, and whether it is quantized.
+
+    Sizes that the file leaves open are 1.
+
+    Raises:
+        ArtifactError: It is no ONNX file.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(onnx_path, load_external_data=False)
+        return _inputs(model), any(node.op_type == "DequantizeLinear" for node in model.graph.node)
+    # protobuf's error, which has moved between its versions, and the system's.
+    except Exception as error:
+        raise ArtifactError(
+            str(onnx_path), expected="an ONNX file", found=f"{type(error).__name__}: {error}", hint="Export it again."
+        ) from error
+
+
+def _inputs(model: Any) -> tuple[TensorSpec, ...]:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    # Until IR version 4, stored tensors are inputs too.
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return tuple(
+        TensorSpec(
+            name=entry.name,
+            shape=tuple(max(size.dim_value, 1) for size in entry.type.tensor_type.shape.dim),
+            dtype=tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type).name,
+        )
+        for entry in model.graph.input
+        if entry.name not in stored
+    )
 
 
 def _failed(path: Path, expected: str, error: Exception) -> ExportError:

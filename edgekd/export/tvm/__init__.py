@@ -1,0 +1,1 @@
+"""Every TVM call of EdgeKD is in this folder."""
