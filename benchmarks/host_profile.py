@@ -26,9 +26,10 @@ from edgekd.hardware.measured import MeasuredTable
 from edgekd.hardware.table_files import find_table, profiles_folder
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
-from edgekd.profiling.connection import Place, connect
+from edgekd.profiling.connection import connect
 from edgekd.profiling.journal import Journal
 from edgekd.profiling.operators import OperatorSettings, measure_batch
+from edgekd.profiling.place import Place
 from edgekd.profiling.subjects import Subject, plan_subject
 from edgekd.prune.groups import find_groups
 from edgekd.prune.importance import rank_units

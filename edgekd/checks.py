@@ -65,7 +65,7 @@ def _check_lone_file(path: Path, budgets: tuple[Budget, ...]) -> list[Finding]:
     findings: list[Finding] = []
     if card_path != path and _has_mode(card_path, stat.S_ISREG):
         try:
-            card = _read_card(card_path)
+            card = read_card(card_path)
         except ArtifactError as error:
             findings.append(_from_error("bad-card", error))
     findings += _check_file(path, subject, card, budgets)
@@ -141,7 +141,7 @@ def _read_cards(run: Path) -> tuple[list[Artifact], list[Finding]]:
     paths = sorted(RunFolder(run).artifacts.glob("*.json"))
     for path in paths:
         try:
-            card = _read_card(path)
+            card = read_card(path)
         except ArtifactError as error:
             findings.append(_from_error("bad-card", error))
             continue
@@ -155,7 +155,7 @@ def _read_cards(run: Path) -> tuple[list[Artifact], list[Finding]]:
     return cards, findings
 
 
-def _read_card(path: Path) -> Artifact | None:
+def read_card(path: Path) -> Artifact | None:
     """Return the artifact that a card describes; `None` for JSON that was never meant as a card.
 
     Raises:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import click
@@ -26,14 +27,18 @@ _SHOWN_OPERATORS = 10
 
 @click.group(epilog="\b\nExample:\n  edgekd profile model model.int8.onnx --on ssh://pi@rpi4.local")
 def profile() -> None:
-    """Measure latency, memory and energy on a device: this one, or one that ssh reaches."""
+    """Measure latency, memory and energy on a device: this one, one that ssh reaches, or boards of a farm."""
 
 
 @profile.command(
     "model", epilog="\b\nExample:\n  edgekd profile model model.int8.onnx --on ssh://pi@rpi4.local --threads 4"
 )
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--on", "place", default="local", show_default=True, help="local, or ssh://USER@HOST[:PORT].")
+@click.option(
+    "--on", "place", default="local", show_default=True, help="local, ssh://USER@HOST[:PORT] or rpc://TRACKER:PORT/KEY."
+)
+@click.option("--target", metavar="NAME", help="With rpc: what to compile for. [that of the artifact's card]")
+@click.option("--boards", type=click.IntRange(min=1), help="With rpc: measure on so many at the same time. [1]")
 @click.option("--threads", default=1, show_default=True, help="Threads of the runtime.")
 @click.option("--pin", metavar="CORES", help="Cores to run on, as 0-3 or 4,5; by default the system chooses.")
 @click.option("--provider", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
@@ -50,6 +55,8 @@ def profile() -> None:
 def profile_model(
     artifact: Path,
     place: str,
+    target: str | None,
+    boards: int | None,
     threads: int,
     pin: str | None,
     provider: str,
@@ -63,8 +70,10 @@ def profile_model(
     as_json: bool,
 ) -> None:
     """Measure an artifact and compare it with what its run predicted."""
-    from edgekd.profiling.connection import connect, parse_place
+    from edgekd.profiling.connection import connect
+    from edgekd.profiling.farm import measure_on_boards
     from edgekd.profiling.model import Settings, measure_model
+    from edgekd.profiling.place import parse_place
 
     settings = Settings(
         threads=threads,
@@ -75,15 +84,53 @@ def profile_model(
         energy_s=energy_seconds,
         idle_s=idle_seconds,
     )
-    with connect(parse_place(place), python=device_python) as device:
-        if sensor is not None:
-            settings = dataclasses.replace(settings, sensor=_sensor(sensor, device.sensors))
-        found = measure_model(device, artifact, settings)
-        sensors = tuple(device.sensors)
-    document = json.dumps({"schema_version": 1, **dataclasses.asdict(found)}, indent=2, sort_keys=True)
+    where = parse_place(place)
+    _refuse_for(where.kind, {"--target": target, "--boards": boards}, {"--energy": sensor})
+    sensors: tuple[str, ...] = ()
+    if where.kind == "rpc":
+        found = measure_on_boards(where, artifact, settings, target=target, count=boards or 1)
+    else:
+        with connect(where, python=device_python) as device:
+            if sensor is not None:
+                settings = dataclasses.replace(settings, sensor=_sensor(sensor, device.sensors))
+            found = (measure_model(device, artifact, settings),)
+            sensors = tuple(device.sensors)
+    document = json.dumps({"schema_version": 1, **_fields(found)}, indent=2, sort_keys=True)
     if out is not None:
         write_text(out, document + "\n")
-    click.echo(document if as_json else "\n".join(map(printable, _lines(found, sensors))))
+    lines = [line for each in found for line in _lines(each, sensors)] + list(_spread(found))
+    click.echo(document if as_json else "\n".join(map(printable, lines)))
+
+
+def _refuse_for(kind: str, of_rpc: dict[str, object], of_others: dict[str, object]) -> None:
+    """Refuse options that the kind of place does not have."""
+    for name, value in (of_others if kind == "rpc" else of_rpc).items():
+        if value is not None:
+            raise InputError(
+                name,
+                expected=f"no such option with --on {kind}",
+                found=f"'{value}'",
+                hint="TVM's RPC reads no energy sensor: measure energy over ssh."
+                if kind == "rpc"
+                else "It is for boards behind TVM's tracker: --on rpc://TRACKER:PORT/KEY.",
+            )
+
+
+def _fields(found: tuple[Measurement, ...]) -> dict[str, object]:
+    """Return the measurement as a document, or those of several boards as a list with their spread."""
+    if len(found) == 1:
+        return dataclasses.asdict(found[0])
+    medians = [each.latency.p50_us for each in found]
+    spread = {"lowest_p50_us": min(medians), "middle_p50_us": median(medians), "highest_p50_us": max(medians)}
+    return {"boards": [dataclasses.asdict(each) for each in found], "spread": spread}
+
+
+def _spread(found: tuple[Measurement, ...]) -> Iterator[str]:
+    if len(found) > 1:
+        medians = [each.latency.p50_us for each in found]
+        ends = f"{format_latency_us(min(medians))} to {format_latency_us(max(medians))}"
+        share = format_share((max(medians) - min(medians)) / median(medians))
+        yield f"{len(found)} boards: medians from {ends}, {share} of the middle one apart"
 
 
 profile.add_command(profile_ops)
@@ -113,13 +160,16 @@ def _sensor(name: str, known: dict[str, str]) -> str:
 def _lines(found: Measurement, sensors: tuple[str, ...]) -> Iterator[str]:
     device, latency = found.device, found.latency
     cores = f"{len(device['cores'])} cores" if device["cores"] else "cores not known"
-    yield f"{found.path} on {found.place}: {device['board'] or device['machine']}, {cores}"
+    yield f"{found.path} on {found.place}: {device['board'] or device['machine'] or 'board not known'}, {cores}"
     settings = f"{found.settings.provider}, {found.settings.threads} threads"
-    yield f"  runtime    onnxruntime {device['onnxruntime']}, {settings}"
+    yield f"  runtime    {found.runtime}, {settings}"
     spread = f"p90 {format_latency_us(latency.p90_us)}, p99 {format_latency_us(latency.p99_us)}"
     yield f"  latency    {format_latency_us(latency.p50_us)} median, {spread}, {latency.runs} runs"
     yield from _compared(found.predicted_latency_us, latency.p50_us, format_latency_us, found.predicted_for)
-    yield f"  memory     {format_size(found.peak_bytes)} more than before the model was opened, at the peak"
+    if found.peak_bytes is None:
+        yield "  memory     not measured"
+    else:
+        yield f"  memory     {format_size(found.peak_bytes)} more than before the model was opened, at the peak"
     if found.energy is None:
         yield f"  energy     not measured (sensors: {', '.join(sensors) or 'none'})"
     else:

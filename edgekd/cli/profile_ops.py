@@ -64,9 +64,10 @@ def profile_ops(
     """
     from edgekd.hardware.table_files import profiles_folder, write_table
     from edgekd.hardware.target import load_target
-    from edgekd.profiling.connection import connect, parse_place
+    from edgekd.profiling.connection import connect
     from edgekd.profiling.journal import Journal, set_aside
     from edgekd.profiling.operators import build_table, measure_operators
+    from edgekd.profiling.place import parse_place
     from edgekd.progress import Lines, Silent
 
     target = load_target(target_name)

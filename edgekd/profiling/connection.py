@@ -1,7 +1,8 @@
 """A device that runs EdgeKD's agent and answers its requests.
 
 The agent (`edgekd.agent`) is sent over the connection itself and lives only as long as it: here it is a child process,
-on a board one that `ssh` starts. Nothing is installed there and nothing stays.
+on a board one that `ssh` starts. Nothing is installed there and nothing stays. Boards of a farm, which run no agent,
+are in `farm`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ import sys
 import threading
 import zipfile
 from collections import deque
-from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from edgekd.errors import ConnectionLostError, DeviceError, InputError, MissingDependencyError
+from edgekd.errors import ArtifactError, ConnectionLostError, DeviceError, MissingDependencyError
+from edgekd.profiling.place import Place
 
-_START_S = 60.0
 _ANSWER_S = 30.0
 # Read without buffering, because what follows on the same stream are requests.
 _BOOTSTRAP = """
@@ -50,51 +50,11 @@ finally:
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where to measure: `local`, or `user@host` and a port over ssh."""
-
-    kind: str
-    host: str = ""
-    port: int | None = None
-
-    @property
-    def name(self) -> str:
-        """What the user called it."""
-        port = f":{self.port}" if self.port is not None else ""
-        return self.kind if self.kind == "local" else f"{self.kind}://{self.host}{port}"
-
-
-def parse_place(text: str) -> Place:
-    """Return the place that `--on` names.
-
-    Raises:
-        InputError: It has another form.
-    """
-    if text == "local":
-        return Place(kind="local")
-    parts = urlsplit(text)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    host = parts.netloc if port is None else parts.netloc.rpartition(":")[0]
-    is_whole = parts.scheme == "ssh" and bool(parts.hostname) and not parts.path.strip("/") and port != -1
-    if not is_whole or parts.password is not None or host.startswith("-"):
-        raise InputError(
-            "--on",
-            expected="local or ssh://user@host, with :port if it is not the usual one",
-            found=f"'{text}'" if parts.password is None else "an address with a password in it",
-            hint="Passwords are never taken from the command line: use a key that ssh knows (ssh-copy-id user@host).",
-        )
-    return Place(kind="ssh", host=host, port=port)
-
-
 def connect(place: Place, *, python: str = "python3", ssh_options: tuple[str, ...] = ()) -> Device:
     """Start the agent and return the device it runs on.
 
     Args:
-        place: Where.
+        place: Where; `local` or over ssh.
         python: Its Python there, at least 3.8, with numpy and onnxruntime. Here it is always this one.
         ssh_options: More options of `ssh`, such as `-i KEY`.
 
@@ -121,6 +81,7 @@ def connect(place: Place, *, python: str = "python3", ssh_options: tuple[str, ..
     device = Device(place.name, process)
     try:
         device.start(archive)
+        device.require_onnxruntime()
     except BaseException:
         device.close()
         raise
@@ -129,6 +90,9 @@ def connect(place: Place, *, python: str = "python3", ssh_options: tuple[str, ..
 
 class Device:
     """A running agent. Requests are answered one after the other."""
+
+    promise = "a board that lets us in and has Python 3.8 or later"
+    start_s = 60.0
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self.name = name
@@ -152,16 +116,24 @@ class Device:
         """Send the agent and greet it."""
         try:
             self._send(archive)
-            hello = self.request("hello", timeout_s=_START_S)
+            hello = self.request("hello", timeout_s=self.start_s)
         except ConnectionLostError as error:
             raise DeviceError(
                 self.name,
-                expected="a board that lets us in and has Python 3.8 or later",
+                expected=self.promise,
                 found=error.found,
-                hint=_advice(error.found),
+                hint=self.advice(error.found),
             ) from error
+        self.name = hello.get("name", self.name)
         self.fingerprint = hello["fingerprint"]
         self.sensors = {sensor["name"]: sensor["includes"] for sensor in hello["sensors"]}
+
+    def require_onnxruntime(self) -> None:
+        """Make sure the device has it.
+
+        Raises:
+            DeviceError: It has not.
+        """
         if self.fingerprint["onnxruntime"] is None:
             raise DeviceError(
                 self.name,
@@ -181,22 +153,36 @@ class Device:
         line = self._line(timeout_s)
         answer = json.loads(line)
         if "error" in answer:
-            raise DeviceError(
+            kind = ConnectionLostError if answer.get("lost") else DeviceError
+            raise kind(
                 self.name,
-                expected=f"an answer to '{do}'",
+                expected=answer.get("expected", f"an answer to '{do}'"),
                 found=answer["error"],
-                hint="Nothing else was changed there.",
+                hint=answer.get("hint", "Nothing else was changed there."),
             )
         result: dict[str, Any] = answer["ok"]
         return result
 
-    def send_model(self, content: bytes) -> str:
-        """Bring a model to the device, unless it is there, and return its digest."""
+    def send_file(self, path: Path) -> str:
+        """Bring what the device runs of a file to it, unless it is there, and return the digest it is known by there.
+
+        Raises:
+            ArtifactError: The file cannot be read, or the device does not run such files.
+            ConnectionLostError: The device is gone.
+        """
+        return self.send_model(_read_onnx(path))
+
+    def send_model(self, content: bytes, **about: Any) -> str:
+        """Bring a model to the device, with what else it must know, unless it is there, and return its digest."""
         digest = hashlib.sha256(content).hexdigest()
         if not self.request("has", digest=digest)["has"]:
             text = base64.b64encode(content).decode()
-            self.request("put", digest=digest, content=text, timeout_s=_ANSWER_S + len(text) / 1e5)
+            self.request("put", digest=digest, content=text, timeout_s=_ANSWER_S + len(text) / 1e5, **about)
         return digest
+
+    def advice(self, found: str) -> str:
+        """Return what to do about what was found instead of the device."""
+        return _advice(found)
 
     def close(self) -> None:
         """End the agent, which takes its files with it."""
@@ -260,6 +246,23 @@ def _archive() -> bytes:
             if source.name.endswith(".py"):
                 archive.writestr(zipfile.ZipInfo(f"edgekd/agent/{source.name}"), source.read_bytes())
     return buffer.getvalue()
+
+
+def _read_onnx(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            str(path), expected="an ONNX file", found=str(error.strerror), hint="Check the path."
+        ) from error
+    if path.suffix != ".onnx":
+        raise ArtifactError(
+            str(path),
+            expected="an .onnx file, which onnxruntime runs",
+            found=f"'{path.suffix}'",
+            hint="Measure the ONNX artifact of the run.",
+        )
+    return content
 
 
 def _advice(found: str) -> str:

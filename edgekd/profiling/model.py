@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekd.errors import ArtifactError, EdgeKDError, InputError
+from edgekd.errors import EdgeKDError, InputError
 from edgekd.profiling.connection import Device
 from edgekd.records import Prediction
 from edgekd.report.document import read_report
+from edgekd.store import file_digest
 
 PROVIDERS_OF = {
     "cpu": ("CPUExecutionProvider",),
@@ -114,16 +115,18 @@ class OperatorTime:
 class Measurement:
     """What a file took on a device, and what its run predicted for its target.
 
-    `peak_bytes` is what the process grew by; unmeasured energy is `None`.
+    `runtime` is what ran it, with its version. `peak_bytes` is what the process grew by. Memory or energy that was not
+    measured is `None`.
     """
 
     path: str
     sha256: str
     place: str
     device: Mapping[str, Any]
+    runtime: str
     settings: Settings
     latency: Latency
-    peak_bytes: int
+    peak_bytes: int | None
     energy: Energy | None
     operators: tuple[OperatorTime, ...]
     warnings: tuple[str, ...]
@@ -134,27 +137,15 @@ class Measurement:
 
 
 def measure_model(device: Device, path: Path, settings: Settings) -> Measurement:
-    """Measure an ONNX file.
+    """Measure an ONNX file, or on a board of a farm also a library of TVM.
 
     Raises:
-        ArtifactError: The file cannot be read, or is no ONNX file.
+        ArtifactError: The file cannot be read, or is none that the device runs.
         DeviceError: The device has no such runtime, sensor or core, or cannot run the file.
         ConnectionLostError: The device is gone.
     """
-    content = _read(path)
-    digest = device.send_model(content)
-    asked: dict[str, Any] = {
-        "digest": digest,
-        "threads": settings.threads,
-        "pin": None if settings.pin is None else list(settings.pin),
-        "providers": list(PROVIDERS_OF[settings.provider]),
-        "warmup_s": settings.warmup_s,
-        "min_runs": settings.min_runs,
-        "max_runs": settings.max_runs,
-        "max_s": settings.max_s,
-        "tolerance": settings.tolerance,
-        "limit_s": settings.limit_s,
-    }
+    digest = device.send_file(path)
+    asked = _asked(digest, settings)
     timeout_s = settings.limit_s + 30.0
     energy = {"sensor": settings.sensor, "energy_s": settings.energy_s, "idle_s": settings.idle_s}
     found = device.request("measure", timeout_s=timeout_s, **asked, **energy)
@@ -162,14 +153,18 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
     broken_down = device.request(
         "measure", timeout_s=timeout_s, **asked | {"max_runs": 100}, operators=True, forget=True
     )
-    target, latency, energy_uj = _predictions(path, digest)
+    sha256 = file_digest(path)
+    # What was predicted is the time in onnxruntime.
+    is_predicted = "runtime" not in found
+    target, latency, energy_uj = _predictions(path, sha256) if is_predicted else ("", None, None)
     return Measurement(
         path=str(path),
-        sha256=digest,
+        sha256=sha256,
         place=device.name,
         device=device.fingerprint,
+        runtime=found.get("runtime") or f"onnxruntime {device.fingerprint['onnxruntime']}",
         settings=settings,
-        latency=Latency(**{name: found[name] for name in Latency.__slots__}),
+        latency=_latency(found),
         peak_bytes=found["peak_bytes"],
         energy=_energy(found.get("energy")),
         operators=tuple(
@@ -183,21 +178,33 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            str(path), expected="an ONNX file", found=str(error.strerror), hint="Check the path."
-        ) from error
-    if path.suffix != ".onnx":
-        raise ArtifactError(
-            str(path),
-            expected="an .onnx file, which onnxruntime runs",
-            found=f"'{path.suffix}'",
-            hint="Measure the ONNX artifact of the run.",
-        )
-    return content
+def measure_latency(device: Device, path: Path, settings: Settings) -> Latency:
+    """Measure how long a file takes, and nothing else; afterwards the device has forgotten it.
+
+    Raises:
+        ArtifactError, DeviceError, ConnectionLostError: As `measure_model`.
+    """
+    asked = _asked(device.send_file(path), settings)
+    return _latency(device.request("measure", timeout_s=settings.limit_s + 30.0, **asked, forget=True))
+
+
+def _asked(digest: str, settings: Settings) -> dict[str, Any]:
+    return {
+        "digest": digest,
+        "threads": settings.threads,
+        "pin": None if settings.pin is None else list(settings.pin),
+        "providers": list(PROVIDERS_OF[settings.provider]),
+        "warmup_s": settings.warmup_s,
+        "min_runs": settings.min_runs,
+        "max_runs": settings.max_runs,
+        "max_s": settings.max_s,
+        "tolerance": settings.tolerance,
+        "limit_s": settings.limit_s,
+    }
+
+
+def _latency(found: Mapping[str, Any]) -> Latency:
+    return Latency(**{name: found[name] for name in Latency.__slots__})
 
 
 def _energy(found: Mapping[str, Any] | None) -> Energy | None:

@@ -23,7 +23,8 @@ import torch
 
 from edgekd.errors import ConnectionLostError, DeviceError, InputError
 from edgekd.export.onnx.graph import OnnxGraph
-from edgekd.profiling.connection import Device, Place, connect, parse_place
+from edgekd.profiling.connection import Device, connect
+from edgekd.profiling.place import Place, parse_place
 from edgekd.records import TensorSpec
 
 AGENT = Path(__file__).resolve().parents[3] / "edgekd" / "agent"
@@ -227,6 +228,8 @@ def _children_of(process: int, *, expected: int) -> list[int]:
         ("ssh://pi@rpi4.local", Place(kind="ssh", host="pi@rpi4.local")),
         ("ssh://pi@rpi4.local:2222", Place(kind="ssh", host="pi@rpi4.local", port=2222)),
         ("ssh://board", Place(kind="ssh", host="board")),
+        ("rpc://tracker:9190/rpi4", Place(kind="rpc", host="tracker", port=9190, key="rpi4")),
+        ("rpc://[::1]:9190/rpi4", Place(kind="rpc", host="[::1]", port=9190, key="rpi4")),
     ],
 )
 def test_a_place_is_read_from_its_address(text, place):
@@ -245,6 +248,13 @@ def test_a_place_is_read_from_its_address(text, place):
         "ssh://board/folder",
         "ssh://-oProxyCommand=x",
         "ssh://b:x",
+        "rpc://tracker/rpi4",
+        "rpc://tracker:9190",
+        "rpc://tracker:9190/",
+        "rpc://tracker:9190/rpi4/0",
+        "rpc://:9190/rpi4",
+        "rpc://user@tracker:9190/rpi4",
+        "rpc://tracker:99999/rpi4",
     ],
 )
 def test_another_address_is_refused(text):

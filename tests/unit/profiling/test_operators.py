@@ -16,9 +16,10 @@ from edgekd.errors import ConnectionLostError, InputError
 from edgekd.hardware.cost import load_cost_model, predict_cost
 from edgekd.hardware.table_files import read_table
 from edgekd.profiling.attribution import Shares, attribute
-from edgekd.profiling.connection import Place, connect
+from edgekd.profiling.connection import connect
 from edgekd.profiling.journal import Entry, Journal, set_aside
 from edgekd.profiling.operators import OperatorSettings, build_table, measure_operators
+from edgekd.profiling.place import Place
 from edgekd.profiling.subjects import suite_subject
 from edgekd.profiling.table import fit_table, measuring_overhead_us
 
