@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,15 @@ from edgekd.report.escape import printable
 
 if TYPE_CHECKING:
     from edgekd.hardware.measured import MeasuredTable
+    from edgekd.profiling.connection import Device
     from edgekd.profiling.operators import OperatorSettings
+    from edgekd.profiling.place import Place
     from edgekd.profiling.subjects import SubjectSource
     from edgekd.records import Precision, Processor, Target
+
+
+# A board's server ends the session of a client that is gone after that long.
+_SESSION_S = 24 * 3600.0
 
 
 @click.command(
@@ -29,7 +36,10 @@ if TYPE_CHECKING:
     epilog="\b\nExample:\n  edgekd profile ops --target rpi4 --on ssh://pi@rpi4.local --for model.pt2 --threads 4",
 )
 @click.option("--target", "target_name", required=True, help="What the device is: its predictions come from the table.")
-@click.option("--on", "place", default="local", show_default=True, help="local, or ssh://USER@HOST[:PORT].")
+@click.option(
+    "--on", "place", default="local", show_default=True, help="local, ssh://USER@HOST[:PORT] or rpc://TRACKER:PORT/KEY."
+)
+@click.option("--boards", default=1, show_default=True, help="Boards of the key that share the work; only for rpc.")
 @click.option("--for", "model", type=click.Path(path_type=Path), help="Only operators of this model, at any width.")
 @click.option("--arch", help="package.module:factory that builds the network, if the model is a weights file.")
 @click.option("--precision", "precisions", multiple=True, help="May be repeated. [those the target ships on its CPU]")
@@ -48,6 +58,7 @@ if TYPE_CHECKING:
 def profile_ops(
     target_name: str,
     place: str,
+    boards: int,
     model: Path | None,
     arch: str | None,
     most_macs: float,
@@ -64,37 +75,65 @@ def profile_ops(
     """
     from edgekd.hardware.table_files import profiles_folder, write_table
     from edgekd.hardware.target import load_target
-    from edgekd.profiling.connection import connect
     from edgekd.profiling.journal import Journal, set_aside
     from edgekd.profiling.operators import build_table, measure_operators
     from edgekd.profiling.place import parse_place
     from edgekd.progress import Lines, Silent
 
     target = load_target(target_name)
-    settings = _settings(target, options, is_for_model=model is not None)
+    where = parse_place(place)
+    settings = _settings(target, where, options, is_for_model=model is not None)
     folder = out or profiles_folder()
     progress = Silent() if quiet else Lines(sys.stderr)
-    with connect(parse_place(place), python=device_python) as device:
+    with contextlib.ExitStack() as stack:
+        devices = _devices(stack, where, target, boards, device_python)
         path = folder / target.name / "operators.jsonl"
         if restart:
             set_aside(path)
-        journal = Journal(path, device.fingerprint)
+        journal = Journal(path, devices[0].fingerprint)
         subjects = _subjects(target, model, arch, most_macs)
         progress.begin("measure")
-        measure_operators(device, subjects, journal, settings, progress.update)
+        measure_operators(devices, subjects, journal, settings, progress.update)
         progress.end(f"{len({entry.network for entry in journal.entries})} networks on {place}")
         progress.begin("fit")
-        tables = [build_table(device, journal, target.name, setting, settings) for setting in settings.each]
+        tables = [build_table(devices[0], journal, target.name, setting, settings) for setting in settings.each]
         progress.end(f"{len(tables)} tables")
     paths = [write_table(table, folder) for table in tables]
     lines = [line for table, path in zip(tables, paths, strict=True) for line in _lines(table, path)]
     click.echo(_document(tables, paths) if as_json else "\n".join(map(printable, lines)))
 
 
-def _settings(target: Target, options: dict[str, Any], *, is_for_model: bool) -> OperatorSettings:
+def _devices(
+    stack: contextlib.ExitStack, place: Place, target: Target, boards: int, device_python: str
+) -> Sequence[Device]:
+    from edgekd.profiling.connection import connect
+    from edgekd.profiling.farm import Libraries, open_boards
+
+    if place.kind != "rpc":
+        if boards != 1:
+            raise InputError(
+                "--boards",
+                expected=f"1 with --on {place.kind}",
+                found=str(boards),
+                hint="Several boards share the work behind TVM's tracker only: --on rpc://TRACKER:PORT/KEY.",
+            )
+        return [stack.enter_context(connect(place, python=device_python))]
+    return stack.enter_context(open_boards(place, Libraries(target.name), count=boards, session_s=_SESSION_S))
+
+
+def _settings(target: Target, place: Place, options: dict[str, Any], *, is_for_model: bool) -> OperatorSettings:
     from edgekd.profiling.operators import OperatorSettings
 
     shipped = tuple(precision for precision, kind in target.artifacts if kind == "cpu") or ("fp32",)
+    if place.kind == "rpc":
+        shipped = ("fp32",)
+        if "int8" in options["precisions"]:
+            raise InputError(
+                "--precision",
+                expected="fp32 or fp16 with --on rpc",
+                found="'int8'",
+                hint="TVM computes quantized files in float: measure them in onnxruntime with --on ssh://USER@HOST.",
+            )
     given = {name: options[name] for name in ("networks", "checks", "until") if options[name] is not None}
     pin, budget = options["pin"], options["time_budget"]
     settings = OperatorSettings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,16 +36,18 @@ class Entry:
         network: Its name.
         is_check: Whether it is kept apart, to test the table on.
         setting: Precision and threads.
+        runtime: What ran it, with its version.
         latency_us: The median of the whole network, without the profile.
         is_stable: Whether it settled.
         operators: One plan.
-        shares: Of the operators, with the runtime's profile on.
+        shares: Of the operators, with the runtime's profile on; without nodes where the runtime has no profile.
         warnings: Of the device.
     """
 
     network: str
     is_check: bool
     setting: Setting
+    runtime: str
     latency_us: float
     is_stable: bool
     operators: Operators
@@ -65,6 +68,7 @@ class Journal:
 
     def __init__(self, path: Path, device: Mapping[str, Any]) -> None:
         self.path = path
+        self._lock = threading.Lock()
         self.entries: list[Entry] = []
         header = {"schema_version": SCHEMA_VERSION, "device": json.loads(json.dumps(device))}
         if not path.is_file():
@@ -84,7 +88,7 @@ class Journal:
 
     def rounds(self, network: str, setting: Setting) -> list[Entry]:
         """Return what is known of a network, the fastest round first."""
-        found = [entry for entry in self.entries if (entry.network, entry.setting) == (network, setting)]
+        found = [entry for entry in tuple(self.entries) if (entry.network, entry.setting) == (network, setting)]
         return sorted(found, key=lambda entry: entry.latency_us)
 
     def best(self, setting: Setting, *, is_check: bool) -> list[Entry]:
@@ -98,9 +102,9 @@ class Journal:
         return list(fastest.values())
 
     def add(self, entry: Entry) -> None:
-        """Keep an entry, on disk before anything else is measured."""
+        """Keep an entry, on disk before anything else is measured; from any thread."""
         try:
-            with self.path.open("a", encoding="utf-8") as stream:
+            with self._lock, self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(_encode(entry)) + "\n")
         except OSError as error:
             raise OutputError(
@@ -144,6 +148,7 @@ def _encode(entry: Entry) -> dict[str, Any]:
         "is_check": entry.is_check,
         "precision": entry.setting.precision,
         "threads": entry.setting.threads,
+        "runtime": entry.runtime,
         "latency_us": entry.latency_us,
         "is_stable": entry.is_stable,
         "warnings": list(entry.warnings),
@@ -159,6 +164,7 @@ def _decode(content: dict[str, Any]) -> Entry:
         network=content["network"],
         is_check=content["is_check"],
         setting=Setting(precision=content["precision"], threads=content["threads"]),
+        runtime=content["runtime"],
         latency_us=content["latency_us"],
         is_stable=content["is_stable"],
         operators=Operators.from_columns(content["op"], content),

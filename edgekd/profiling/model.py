@@ -162,7 +162,7 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
         sha256=sha256,
         place=device.name,
         device=device.fingerprint,
-        runtime=found.get("runtime") or f"onnxruntime {device.fingerprint['onnxruntime']}",
+        runtime=runtime_of(device, found),
         settings=settings,
         latency=_latency(found),
         peak_bytes=found["peak_bytes"],
@@ -176,6 +176,11 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
         predicted_energy_uj=energy_uj,
         temperature_c=(found["before"]["temperature_c"], found["after"]["temperature_c"]),
     )
+
+
+def runtime_of(device: Device, found: Mapping[str, Any]) -> str:
+    """Return what ran a measurement that a device has answered with, with its version."""
+    return str(found.get("runtime") or f"onnxruntime {device.fingerprint['onnxruntime']}")
 
 
 def measure_latency(device: Device, path: Path, settings: Settings) -> Latency:

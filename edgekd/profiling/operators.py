@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from edgekd.errors import DeviceError, InputError
 from edgekd.hardware.measured import MeasuredTable
 from edgekd.profiling.attribution import attribute
 from edgekd.profiling.connection import Device
+from edgekd.profiling.devices import on_all
 from edgekd.profiling.fit import fit_kinds
 from edgekd.profiling.journal import Entry, Journal, Setting
-from edgekd.profiling.model import PROVIDERS_OF
+from edgekd.profiling.model import PROVIDERS_OF, runtime_of
 from edgekd.profiling.subjects import Subject, SubjectSource
 from edgekd.profiling.table import fit_table, median_error, operator_rows
 from edgekd.records import Precision
 
-RUNTIME = "onnxruntime"
 # Numbers of networks that are kept apart, beyond any that rows come from.
 _FIRST_CHECK = 1_000_000
 _BATCH = 8
@@ -79,11 +81,15 @@ class OperatorSettings:
 
 
 def measure_operators(
-    device: Device, subjects: SubjectSource, journal: Journal, settings: OperatorSettings, on_progress: OnProgress
+    devices: Sequence[Device],
+    subjects: SubjectSource,
+    journal: Journal,
+    settings: OperatorSettings,
+    on_progress: OnProgress,
 ) -> None:
     """Measure networks into the journal: those to test the table on first, then the others batch by batch.
 
-    What the journal holds is not measured again.
+    What the journal holds is not measured again. Several devices, which must be alike, share the networks.
 
     Raises:
         DeviceError: The device cannot run a network.
@@ -93,17 +99,25 @@ def measure_operators(
     total = settings.checks + settings.networks
     checks = range(_FIRST_CHECK, _FIRST_CHECK + settings.checks)
     for begun, numbers in _batches(checks, 0):
-        measure_batch(device, [subjects(n) for n in numbers], journal, settings, is_check=True)
+        measure_shared(devices, [subjects(n) for n in numbers], journal, settings, is_check=True)
         on_progress(begun, total, "networks to test on")
     for begun, numbers in _batches(range(settings.networks), settings.checks):
         if end is not None and time.monotonic() > end and begun - settings.checks > _LEAST_NETWORKS:
             return
         batch = [subjects(n) for n in numbers]
-        measure_batch(device, batch, journal, settings, is_check=False)
+        measure_shared(devices, batch, journal, settings, is_check=False)
         error = _error_of_new(journal, settings, {subject.name for subject in batch})
         on_progress(begun, total, "" if error is None else f"median error of the last {len(batch)} {error:.1%}")
         if error is not None and error <= settings.until:
             return
+
+
+def measure_shared(
+    devices: Sequence[Device], batch: Sequence[Subject], journal: Journal, settings: OperatorSettings, *, is_check: bool
+) -> None:
+    """Measure a batch on several devices at once, each network on one of them; see `measure_batch`."""
+    parts = {id(device): batch[number :: len(devices)] for number, device in enumerate(devices)}
+    on_all(devices, lambda device: measure_batch(device, parts[id(device)], journal, settings, is_check=is_check))
 
 
 def measure_batch(
@@ -126,7 +140,7 @@ def measure_batch(
                 if not _is_settled(journal, subject, Setting(precision=precision, threads=threads), done)
             ]
             if open_settings:
-                digest = device.send_model(subject.onnx(precision))
+                digest = _send(device, subject, precision)
                 for setting in open_settings:
                     journal.add(_measure(device, digest, subject, setting, settings, is_check=is_check))
 
@@ -153,8 +167,8 @@ def build_table(
         target=target,
         processor="cpu",
         precision=setting.precision,
-        runtime=RUNTIME,
-        runtime_version=f"{RUNTIME} {fingerprint['onnxruntime']}",
+        runtime="tvm" if entries[0].runtime.startswith("TVM") else "onnxruntime",
+        runtime_version=entries[0].runtime,
         threads=setting.threads,
         measured_on=_in_words(fingerprint),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -173,6 +187,13 @@ def build_table(
         check=fitted.check,
         warnings=tuple(doubts),
     )
+
+
+def _send(device: Device, subject: Subject, precision: Precision) -> str:
+    with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(subject.onnx(precision))
+        return device.send_file(path)
 
 
 def _is_settled(journal: Journal, subject: Subject, setting: Setting, done: int) -> bool:
@@ -200,7 +221,7 @@ def _measure(
     whole = device.request("measure", timeout_s=_LIMIT_S + 30.0, **asked)
     parts = device.request("measure", timeout_s=_LIMIT_S + 30.0, **asked | {"max_runs": 100}, operators=True)
     shares = attribute(parts["operators"], subject.owners(), subject.operators.names)
-    if not shares.nodes.any():
+    if parts["operators"] and not shares.nodes.any():
         raise DeviceError(
             device.name,
             expected="a profile of the runtime that names operators",
@@ -211,6 +232,7 @@ def _measure(
         network=subject.name,
         is_check=is_check,
         setting=setting,
+        runtime=runtime_of(device, whole),
         latency_us=whole["p50_us"],
         is_stable=whole["stable"],
         operators=subject.operators,

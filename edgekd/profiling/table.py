@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
-from edgekd.hardware.interpolation import LEAST_US, KindModel, OperatorList, operator_times_us
+from edgekd.hardware.interpolation import KINDS, LEAST_US, KindModel, OperatorList, operator_times_us
 from edgekd.hardware.measured import MeasuredNetwork, Rows, TableCheck
 from edgekd.hardware.operators import COLUMNS, Operators
 from edgekd.hardware.profile import Bounds, Coverage
+from edgekd.profiling.attribution import QUANTILES
 from edgekd.profiling.fit import fit_kinds, with_rows
 from edgekd.profiling.journal import Entry
 
@@ -41,7 +43,7 @@ def fit_table(entries: Sequence[Entry], unseen: Sequence[Entry]) -> FittedTable:
         unseen: Of the same setting, of networks that the table is tested on.
     """
     overhead = measuring_overhead_us(entries)
-    parts = [_part(entry, overhead) for entry in entries]
+    parts = _parts(entries, overhead)
     rows = _rows(parts)
     kinds = fit_kinds(OperatorList.of(rows.operators), rows.p50_us)
     held_out = _cross_validated(parts, kinds)
@@ -56,7 +58,10 @@ def fit_table(entries: Sequence[Entry], unseen: Sequence[Entry]) -> FittedTable:
 
 
 def measuring_overhead_us(entries: Sequence[Entry]) -> float:
-    """Return what the runtime's profile adds to each node: the median, over networks, of sum minus whole, a node."""
+    """Return what the runtime's profile adds to each node: the median, over networks, of sum minus whole, a node.
+
+    Without a profile it is 0.
+    """
     per_node = [
         (entry.shares.times_us[0].sum() - entry.latency_us) / max(1, int(entry.shares.nodes.sum())) for entry in entries
     ]
@@ -65,8 +70,7 @@ def measuring_overhead_us(entries: Sequence[Entry]) -> float:
 
 def operator_rows(entries: Sequence[Entry]) -> tuple[OperatorList, Floats]:
     """Return the distinct operators of networks and their times in microseconds, `[rows]`."""
-    overhead = measuring_overhead_us(entries)
-    rows = _rows([_part(entry, overhead) for entry in entries])
+    rows = _rows(_parts(entries, measuring_overhead_us(entries)))
     return OperatorList.of(rows.operators), rows.p50_us
 
 
@@ -85,10 +89,34 @@ class _Part:
     times_us: Floats
 
 
-def _part(entry: Entry, overhead_us: float) -> _Part:
-    """Take off what measuring adds, and scale what is left so that it sums up to the measured whole."""
-    times = np.maximum(entry.shares.times_us - overhead_us * entry.shares.nodes, LEAST_US)
-    return _Part(operators=entry.operators, times_us=np.maximum(times * entry.latency_us / times[0].sum(), LEAST_US))
+def _parts(entries: Sequence[Entry], overhead_us: float) -> list[_Part]:
+    """Return the operators of each network with times that sum up to the whole.
+
+    What the profile adds is taken off; where the runtime has no profile, the law that fits the wholes best
+    divides them.
+    """
+    if any(entry.shares.nodes.any() for entry in entries):
+        times = [entry.shares.times_us - overhead_us * entry.shares.nodes for entry in entries]
+    else:
+        times = [np.tile(part, (len(QUANTILES), 1)) for part in _divided(entries)]
+    return [_part(entry, np.maximum(found, LEAST_US)) for entry, found in zip(entries, times, strict=True)]
+
+
+def _part(entry: Entry, times_us: Floats) -> _Part:
+    return _Part(
+        operators=entry.operators,
+        times_us=np.maximum(times_us * entry.latency_us / times_us[0].sum(), LEAST_US),
+    )
+
+
+def _divided(entries: Sequence[Entry]) -> list[Floats]:
+    """Return what each operator takes by rates for each kind, found by least squares of relative errors of wholes."""
+    lists = [OperatorList.of(entry.operators) for entry in entries]
+    columns = [np.concatenate([found.law * (found.kind == kind)[:, None] for kind in KINDS], axis=1) for found in lists]
+    wholes = np.array([entry.latency_us for entry in entries])
+    work = np.stack([column.sum(axis=0) for column in columns])
+    rates, _ = nnls(work / wholes[:, None], np.ones(len(wholes)))
+    return [column @ rates for column in columns]
 
 
 def _rows(parts: Sequence[_Part]) -> Rows:

@@ -37,8 +37,11 @@ from edgekd.export.tvm.compile import build_library
 from edgekd.hardware.target import load_target
 from edgekd.profiling.devices import measure_files, on_all
 from edgekd.profiling.farm import Board, Libraries, measure_on_boards, open_boards
+from edgekd.profiling.journal import Journal
 from edgekd.profiling.model import Latency, Settings, measure_model
+from edgekd.profiling.operators import OperatorSettings, measure_shared
 from edgekd.profiling.place import Place
+from edgekd.profiling.subjects import suite_subject
 from edgekd.records import Artifact, TensorSpec
 from edgekd.store import file_digest, write_json
 
@@ -147,6 +150,30 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_boards_share_the_networks_of_a_table(farm: Farm, tmp_path: Path):
+    settings = OperatorSettings(precisions=("fp32",), warmup_s=0.0, max_s=0.02)
+    subjects = [suite_subject(number, most_macs=1e6) for number in range(2)]
+    with open_boards(farm.place("pi"), Libraries("host"), count=2, session_s=300.0) as found:
+        journal = Journal(tmp_path / "operators.jsonl", found[0].fingerprint)
+        measure_shared(found, subjects, journal, settings, is_check=False)
+    best = journal.best(settings.each[0], is_check=False)
+    assert {entry.network for entry in best} == {subject.name for subject in subjects}
+    assert all(entry.runtime.startswith("TVM") and entry.latency_us > 0 for entry in best)
+    assert not any(entry.shares.nodes.any() for entry in best)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--on", "rpc://127.0.0.1:9/pi", "--precision", "int8"), "'int8'"),
+        (("--on", "local", "--boards", "2"), "--boards"),
+    ],
+)
+def test_a_table_of_what_tvm_cannot_is_refused(options: tuple[str, ...], told: str, tmp_path: Path, capsys):
+    assert run(["profile", "ops", "--target", "host", "--out", str(tmp_path), *options]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_network_is_compiled_and_measured_on_a_board_and_nothing_stays_there(farm, onnx_path):

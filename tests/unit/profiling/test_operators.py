@@ -41,6 +41,7 @@ def entry(name: str, widths: list[tuple[int, int]], *, slowed: float = 1.0, over
         network=name,
         is_check=False,
         setting=FP32,
+        runtime="onnxruntime 1.27.0",
         latency_us=float(times.sum()),
         is_stable=True,
         operators=operators,
@@ -157,6 +158,17 @@ def test_the_error_is_that_of_networks_the_table_has_not_seen():
     assert bad.interval_coverage < good.interval_coverage
 
 
+def test_a_runtime_without_a_profile_is_divided_by_the_law_that_fits_the_wholes():
+    def whole(seed: int) -> Entry:
+        found = random_entry(seed)
+        nothing = Shares(times_us=np.zeros((3, 6)), nodes=np.zeros(6, dtype=np.int64))
+        return dataclasses.replace(found, shares=nothing)
+
+    fitted = fit_table([whole(seed) for seed in range(60)], [whole(100 + seed) for seed in range(12)])
+    assert fitted.overhead_us == 0
+    assert fitted.check.median_error < 0.1
+
+
 # On this machine
 
 
@@ -173,11 +185,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with connect(Place(kind="local")) as device:
         journal = Journal(path, device.fingerprint)
         with pytest.raises(ConnectionLostError, match="repeat the command"):
-            measure_operators(device, _subjects, journal, SETTINGS, cut)
+            measure_operators([device], _subjects, journal, SETTINGS, cut)
     measured = path.read_text()
     with connect(Place(kind="local")) as device:
         journal = Journal(path, device.fingerprint)
-        measure_operators(device, _subjects, journal, SETTINGS, lambda *_: None)
+        measure_operators([device], _subjects, journal, SETTINGS, lambda *_: None)
     assert path.read_text().startswith(measured)
     assert measured.count("\n") > 2 * 16
     return folder
