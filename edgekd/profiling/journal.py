@@ -41,6 +41,7 @@ class Entry:
         is_stable: Whether it settled.
         operators: One plan.
         shares: Of the operators, with the runtime's profile on; without nodes where the runtime has no profile.
+        governors: Of the device's clocks, each once; none where they cannot be read.
         warnings: Of the device.
     """
 
@@ -52,6 +53,7 @@ class Entry:
     is_stable: bool
     operators: Operators
     shares: Shares
+    governors: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -151,6 +153,7 @@ def _encode(entry: Entry) -> dict[str, Any]:
         "runtime": entry.runtime,
         "latency_us": entry.latency_us,
         "is_stable": entry.is_stable,
+        "governors": list(entry.governors),
         "warnings": list(entry.warnings),
         "op": list(operators.op),
         **{name: values.tolist() for name, values in operators.columns().items()},
@@ -172,5 +175,6 @@ def _decode(content: dict[str, Any]) -> Entry:
             times_us=np.array([content[quantile] for quantile in QUANTILES]),
             nodes=np.array(content["nodes"], dtype=np.int64),
         ),
+        governors=tuple(content["governors"]),
         warnings=tuple(content["warnings"]),
     )

@@ -174,6 +174,7 @@ def build_table(
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         device={name: str(value) for name, value in sorted(fingerprint.items())},
         settings={
+            "governors": ", ".join(sorted({name for entry in entries for name in entry.governors})) or "not known",
             "pin": "not pinned" if settings.pin is None else ",".join(map(str, settings.pin)),
             "warmup_s": f"{settings.warmup_s:g}",
             "max_s": f"{settings.max_s:g}",
@@ -237,6 +238,7 @@ def _measure(
         is_stable=whole["stable"],
         operators=subject.operators,
         shares=shares,
+        governors=tuple(sorted({governor for governor in whole["before"]["governors"] if governor})),
         warnings=tuple(whole["warnings"]),
     )
 

@@ -46,6 +46,7 @@ def entry(name: str, widths: list[tuple[int, int]], *, slowed: float = 1.0, over
         is_stable=True,
         operators=operators,
         shares=Shares(times_us=np.stack([times + overhead_us] * 3), nodes=np.ones(len(times), dtype=np.int64)),
+        governors=(),
         warnings=(),
     )
 
