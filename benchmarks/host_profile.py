@@ -22,8 +22,9 @@ from timing import RESULTS
 from torch import nn
 
 from edgekd.hardware.cost import predict_cost
+from edgekd.hardware.data import users_profiles
 from edgekd.hardware.measured import MeasuredTable
-from edgekd.hardware.table_files import find_table, profiles_folder
+from edgekd.hardware.table_files import find_table
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
 from edgekd.profiling.connection import connect
@@ -71,7 +72,7 @@ def subjects(family: str) -> list[Subject]:
 def main() -> None:
     """Measure, predict, print a table and write results/host_profile.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profiles", type=Path, default=profiles_folder(), help="Folder of measured tables.")
+    parser.add_argument("--profiles", type=Path, default=users_profiles(), help="Folder of measured tables.")
     profiles = parser.parse_args().profiles
     batches = {family: subjects(family) for family in FAMILIES}
     with connect(Place(kind="local")) as device:

@@ -73,7 +73,8 @@ def profile_ops(
 
     Repeat the command to go on after a lost connection. A table replaces the model that comes with EdgeKD.
     """
-    from edgekd.hardware.table_files import profiles_folder, write_table
+    from edgekd.hardware.data import users_profiles
+    from edgekd.hardware.table_files import write_table
     from edgekd.hardware.target import load_target
     from edgekd.profiling.journal import Journal, set_aside
     from edgekd.profiling.operators import build_table, measure_operators
@@ -83,7 +84,7 @@ def profile_ops(
     target = load_target(target_name)
     where = parse_place(place)
     settings = _settings(target, where, options, is_for_model=model is not None)
-    folder = out or profiles_folder()
+    folder = out or users_profiles()
     progress = Silent() if quiet else Lines(sys.stderr)
     with contextlib.ExitStack() as stack:
         devices = _devices(stack, where, target, boards, device_python)

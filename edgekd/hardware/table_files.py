@@ -1,18 +1,18 @@
 """Write measured tables and read them back: a TOML of provenance and error, a CSV of operators beside it.
 
-A user's own tables lie in a folder of their own, `profiles_folder`, and replace those that come with EdgeKD.
+A user's own tables lie in a folder of their own, `data.users_profiles`, and replace those that come with EdgeKD.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekd.errors import ProfileError
+from edgekd.hardware.data import users_profiles
 from edgekd.hardware.interpolation import KINDS, KindModel, OperatorList, kind_model
 from edgekd.hardware.measured import MeasuredNetwork, MeasuredTable, Rows, TableCheck
 from edgekd.hardware.profile import Bounds, Coverage
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _AGAIN = "Measure again with `edgekd profile ops`."
-
-
-def profiles_folder() -> Path:
-    """Return where a user's tables lie: EDGEKD_PROFILES, or edgekd/profiles in the user's data folder."""
-    named = os.environ.get("EDGEKD_PROFILES")
-    if named:
-        return Path(named)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "edgekd" / "profiles"
 
 
 def write_table(table: MeasuredTable, folder: Path) -> Path:
@@ -105,7 +96,7 @@ def find_table(
     Raises:
         ProfileError: A file is there and wrong.
     """
-    place = (folder or profiles_folder()) / target
+    place = (folder or users_profiles()) / target
     tables = [read_table(path) for path in sorted(place.glob(f"{processor}-{precision}-*.toml")) if _is_table(path)]
     fitting = [table for table in tables if runtime in (None, table.runtime) and threads in (None, table.threads)]
     return max(fitting, key=lambda table: table.threads, default=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekd.errors import TargetError, UnknownNameError
-from edgekd.hardware.data import data_folder
+from edgekd.hardware.data import data_folder, users_profiles
 from edgekd.records import Cores, Processor, Source, Target
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def target_names() -> tuple[str, ...]:
 
 
 def profile_count(name: str) -> int:
-    """Return how many of the target's processors and precisions have a table to predict costs from."""
-    return len(list((data_folder("profiles") / name).glob("*.toml")))
+    """Return how many tables there are to predict the target's costs from: EdgeKD's and the user's own."""
+    return sum(len(list((folder / name).glob("*.toml"))) for folder in (data_folder("profiles"), users_profiles()))
 
 
 def load_target(name_or_path: str | Path) -> Target:

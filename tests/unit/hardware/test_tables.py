@@ -11,10 +11,11 @@ from staircase import GRID, convolutions, staircase_us
 
 from edgekd.errors import ProfileError
 from edgekd.hardware.cost import load_cost_model, predict_cost, predict_latency_us
+from edgekd.hardware.data import users_profiles
 from edgekd.hardware.interpolation import OperatorList
 from edgekd.hardware.measured import MeasuredNetwork, MeasuredTable, Rows, TableCheck
 from edgekd.hardware.profile import Coverage
-from edgekd.hardware.table_files import find_table, profiles_folder, read_table, write_table
+from edgekd.hardware.table_files import find_table, read_table, write_table
 from edgekd.profiling.fit import fit_kinds
 
 INTERVAL = (-0.1, 0.08)
@@ -102,7 +103,7 @@ def test_of_several_tables_that_of_most_threads_counts_unless_another_is_asked_f
 def test_users_tables_lie_in_their_data_folder(monkeypatch):
     monkeypatch.delenv("EDGEKD_PROFILES", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert profiles_folder() == Path("/data/edgekd/profiles")
+    assert users_profiles() == Path("/data/edgekd/profiles")
 
 
 def _edit(path: Path, old: str, new: str) -> None:
