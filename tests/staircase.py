@@ -13,6 +13,7 @@ def convolutions(widths: list[tuple[int, int]], *, side: int = 16, op: str = "co
     ones = np.ones(len(widths), dtype=int)
     return Operators.from_columns(
         [op] * len(widths),
+        [""] * len(widths),
         {
             "kernel_area": kernel * ones,
             "stride": ones,

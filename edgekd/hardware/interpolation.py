@@ -27,10 +27,6 @@ DIMENSIONS = (
     *("in_channels", "out_channels", "out_pixels", "kernel_area", "stride", "groups", "inputs"),
     *("in_alignment", "out_alignment"),
 )
-KINDS = (
-    *("stem", "spatial", "pointwise", "depthwise", "transposed", "linear", "matmul"),
-    *("pool", "add", "scale", "order", "other"),
-)
 # Images have 3 channels or 1, and runtimes have kernels of their own for so few.
 _STEM_CHANNELS = 3
 _LARGEST_BLOCK = 16
@@ -64,8 +60,9 @@ class OperatorList:
         law = (np.ones_like(read), flat(operators.macs) / 1e6, moved / 1e6, flat(operators.weight_elements) / 1e6)
         logs = [np.log(np.maximum(size, 1.0)) for size in (read, made, pixels, kernel, stride, groups, inputs)]
         aligned = [np.log2(np.gcd(size.astype(np.int64), _LARGEST_BLOCK)) / 2 for size in (read, made)]
+        variant = np.ascontiguousarray(np.broadcast_to(np.asarray(operators.variant), shape)).reshape(-1)
         return cls(
-            kind=_kinds(op, read, kernel, groups),
+            kind=_kinds(op, variant, read, kernel, groups),
             law=np.stack(law, axis=1),
             place=np.stack([*logs, *aligned], axis=1),
         )
@@ -75,12 +72,15 @@ class OperatorList:
         return OperatorList(kind=self.kind[chosen], law=self.law[chosen], place=self.place[chosen])
 
 
-def _kinds(op: npt.NDArray[np.str_], read: Floats, kernel: Floats, groups: Floats) -> npt.NDArray[np.str_]:
+def _kinds(
+    op: npt.NDArray[np.str_], variant: npt.NDArray[np.str_], read: Floats, kernel: Floats, groups: Floats
+) -> npt.NDArray[np.str_]:
     is_conv = op == "conv"
     is_stem = is_conv & (read <= _STEM_CHANNELS)
     is_pointwise = is_conv & ~is_stem & (kernel == 1) & (groups == 1)
     kinds = np.where(is_conv, "spatial", op)
-    return np.where(is_stem, "stem", np.where(is_pointwise, "pointwise", kinds)).astype(np.str_)
+    kinds = np.where(is_stem, "stem", np.where(is_pointwise, "pointwise", kinds))
+    return np.where(variant == "", kinds, np.char.add(np.char.add(kinds, "-"), variant)).astype(np.str_)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ OPS = ("conv", "transposed", "depthwise", "linear", "matmul", "pool", "add", "sc
 _WEIGHTED = ("conv", "transposed", "depthwise", "linear")
 _COMPUTE = (*_WEIGHTED, "matmul")
 _CONVOLUTIONS = ("conv", "transposed")
+VARIANTS = ("", "curved", "max", "product")
 # What an operator is described by, beside its kind.
 COLUMNS = (
     *("kernel_area", "stride", "groups", "inputs"),
@@ -47,6 +48,8 @@ class Operators:
         inputs: Number of input tensors, `[layers]`; 2 for an addition.
         in_channels: Of each input tensor, `[plans, layers]`.
         out_channels: `[plans, layers]`.
+        variant: What else runtimes tell apart, `[layers]`: a pool that takes the `max`, an `add` that multiplies,
+            `product`, any other operator with an activation behind it that is no ReLU, `curved`; otherwise empty.
         repeats: Whether a layer's weights are those of an earlier one, `[layers]`; by default none are.
     """
 
@@ -61,9 +64,13 @@ class Operators:
     in_channels: Integers
     out_channels: Integers
     repeats: npt.NDArray[np.bool_] | None = None
+    variant: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         layers = len(self.names)
+        object.__setattr__(self, "variant", self.variant or ("",) * layers)
+        if len(self.variant) != layers or not set(self.variant) <= set(VARIANTS):
+            raise ValueError(f"each of the {layers} operators needs one of {VARIANTS}, not {self.variant}")
         if len(self.op) != layers or not set(self.op) <= set(OPS):
             raise ValueError(f"each of the {layers} operators needs one of {OPS}, not {self.op}")
         for name in ("kernel_area", "stride", "groups", "in_pixels", "out_pixels", "inputs"):
@@ -75,11 +82,14 @@ class Operators:
                 raise ValueError(f"{name} must be [plans, layers], not {getattr(self, name).shape}")
 
     @classmethod
-    def from_columns(cls, op: Sequence[str], columns: Mapping[str, Sequence[float] | Integers]) -> Operators:
+    def from_columns(
+        cls, op: Sequence[str], variant: Sequence[str], columns: Mapping[str, Sequence[float] | Integers]
+    ) -> Operators:
         """Return one plan of operators that are named by their numbers; `columns` has a list for each of `COLUMNS`."""
         values = {name: np.asarray(columns[name]).astype(np.int64) for name in COLUMNS}
         values["in_channels"], values["out_channels"] = values["in_channels"][None], values["out_channels"][None]
-        return cls(names=tuple(str(number) for number in range(len(op))), op=tuple(op), repeats=None, **values)
+        names = tuple(str(number) for number in range(len(op)))
+        return cls(names=names, op=tuple(op), variant=tuple(variant), repeats=None, **values)
 
     def columns(self) -> dict[str, Integers]:
         """Return the numbers of the first plan's operators, a list for each of `COLUMNS`."""

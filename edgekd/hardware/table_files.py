@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgekd.errors import ProfileError
 from edgekd.hardware.data import users_profiles
-from edgekd.hardware.interpolation import KINDS, KindModel, OperatorList, kind_model
+from edgekd.hardware.interpolation import KindModel, OperatorList, kind_model
 from edgekd.hardware.measured import MeasuredNetwork, MeasuredTable, Rows, TableCheck
 from edgekd.hardware.profile import Bounds, Coverage
 from edgekd.hardware.table_rows import rows_from_csv, rows_to_csv
@@ -132,7 +132,7 @@ def _check(path: Path, content: TableFile, rows: Rows, text: str) -> None:
             hint=_AGAIN,
         )
     kinds = {str(kind) for kind in OperatorList.of(rows.operators).kind}
-    if kinds != set(content.kinds) or not kinds <= set(KINDS):
+    if kinds != set(content.kinds):
         raise ProfileError(
             f"{path}, table 'kinds'",
             expected=f"those of the rows, {', '.join(sorted(kinds))}",

@@ -13,9 +13,10 @@ import numpy as np
 from edgekd.errors import ProfileError
 from edgekd.hardware.measured import Rows
 from edgekd.hardware.operators import COLUMNS as SIZES
-from edgekd.hardware.operators import OPS, Operators
+from edgekd.hardware.operators import OPS, VARIANTS, Operators
 
-_KEY = ("op", *SIZES)
+_WORDS = {"op": OPS, "variant": VARIANTS}
+_KEY = (*_WORDS, *SIZES)
 _TIMES = ("p50_us", "p90_us", "p99_us")
 COLUMNS = (*_KEY, "count", *_TIMES)
 _AGAIN = "Measure again with `edgekd profile ops`, or correct the line."
@@ -27,9 +28,9 @@ def rows_to_csv(rows: Rows) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     sizes = rows.operators.columns()
-    for row, op in enumerate(rows.operators.op):
+    for row, words in enumerate(zip(rows.operators.op, rows.operators.variant, strict=True)):
         times = (f"{values[row]:.3f}" for values in (rows.p50_us, rows.p90_us, rows.p99_us))
-        writer.writerow((op, *(int(sizes[name][row]) for name in SIZES), rows.count[row], *times))
+        writer.writerow((*words, *(int(sizes[name][row]) for name in SIZES), rows.count[row], *times))
     return stream.getvalue()
 
 
@@ -53,8 +54,8 @@ def rows_from_csv(path: Path, text: str) -> Rows:
     if not lines:
         raise ProfileError(str(path), expected="at least one operator", found="none", hint=_AGAIN)
     columns = list(zip(*lines, strict=True))
-    numbers = {name: np.array(values) for name, values in zip(COLUMNS[1:], columns[1:], strict=True)}
-    operators = Operators.from_columns([str(op) for op in columns[0]], numbers)
+    numbers = {name: np.array(values) for name, values in zip(COLUMNS[2:], columns[2:], strict=True)}
+    operators = Operators.from_columns(list(map(str, columns[0])), list(map(str, columns[1])), numbers)
     times = {name: numbers[name].astype(np.float64) for name in _TIMES}
     return Rows(operators=operators, count=tuple(int(count) for count in numbers["count"]), **times)
 
@@ -62,15 +63,17 @@ def rows_from_csv(path: Path, text: str) -> Rows:
 def _line(where: str, fields: list[str]) -> tuple[str | float, ...]:
     if len(fields) != len(COLUMNS):
         raise ProfileError(where, expected=f"{len(COLUMNS)} values", found=str(len(fields)), hint=_AGAIN)
-    if fields[0] not in OPS:
-        raise ProfileError(f"{where}, op", expected=f"one of {', '.join(OPS)}", found=repr(fields[0]), hint=_AGAIN)
-    values = [_number(where, *pair) for pair in zip(COLUMNS[1:], fields[1:], strict=True)]
+    for (column, known), word in zip(_WORDS.items(), fields, strict=False):
+        if word not in known:
+            expected = f"one of {', '.join(filter(None, known))}"
+            raise ProfileError(f"{where}, {column}", expected=expected, found=repr(word), hint=_AGAIN)
+    values = [_number(where, *pair) for pair in zip(COLUMNS[2:], fields[2:], strict=True)]
     p50, p90, p99 = values[-3:]
     if not 0 < p50 <= p90 <= p99:
         raise ProfileError(
             where, expected="0 < p50_us <= p90_us <= p99_us", found=f"{p50:g}, {p90:g}, {p99:g}", hint=_AGAIN
         )
-    return (fields[0], *values)
+    return (*fields[:2], *values)
 
 
 def _number(where: str, column: str, text: str) -> float:

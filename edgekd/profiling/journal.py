@@ -156,6 +156,7 @@ def _encode(entry: Entry) -> dict[str, Any]:
         "governors": list(entry.governors),
         "warnings": list(entry.warnings),
         "op": list(operators.op),
+        "variant": list(operators.variant),
         **{name: values.tolist() for name, values in operators.columns().items()},
         "nodes": shares.nodes.tolist(),
         **{quantile: shares.times_us[row].tolist() for row, quantile in enumerate(QUANTILES)},
@@ -170,7 +171,7 @@ def _decode(content: dict[str, Any]) -> Entry:
         runtime=content["runtime"],
         latency_us=content["latency_us"],
         is_stable=content["is_stable"],
-        operators=Operators.from_columns(content["op"], content),
+        operators=Operators.from_columns(content["op"], content["variant"], content),
         shares=Shares(
             times_us=np.array([content[quantile] for quantile in QUANTILES]),
             nodes=np.array(content["nodes"], dtype=np.int64),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
-from edgekd.hardware.interpolation import KINDS, LEAST_US, KindModel, OperatorList, operator_times_us
+from edgekd.hardware.interpolation import LEAST_US, KindModel, OperatorList, operator_times_us
 from edgekd.hardware.measured import MeasuredNetwork, Rows, TableCheck
 from edgekd.hardware.operators import COLUMNS, Operators
 from edgekd.hardware.profile import Bounds, Coverage
@@ -112,7 +112,8 @@ def _part(entry: Entry, times_us: Floats) -> _Part:
 def _divided(entries: Sequence[Entry]) -> list[Floats]:
     """Return what each operator takes by rates for each kind, found by least squares of relative errors of wholes."""
     lists = [OperatorList.of(entry.operators) for entry in entries]
-    columns = [np.concatenate([found.law * (found.kind == kind)[:, None] for kind in KINDS], axis=1) for found in lists]
+    kinds = sorted({str(kind) for found in lists for kind in found.kind})
+    columns = [np.concatenate([found.law * (found.kind == kind)[:, None] for kind in kinds], axis=1) for found in lists]
     wholes = np.array([entry.latency_us for entry in entries])
     work = np.stack([column.sum(axis=0) for column in columns])
     rates, _ = nnls(work / wholes[:, None], np.ones(len(wholes)))
@@ -127,14 +128,17 @@ def _rows(parts: Sequence[_Part]) -> Rows:
     # How a depthwise convolution is grouped follows from its channels.
     sizes["groups"] = np.where(op == "depthwise", 1, sizes["groups"])
     times = np.concatenate([part.times_us for part in parts], axis=1)
-    kinds, kind = np.unique(op, return_inverse=True)
-    keys = np.stack([kind, *sizes.values()], axis=1)
+    variant = np.concatenate([np.asarray(part.operators.variant) for part in parts])
+    words, word = np.unique(np.stack([op, variant]), axis=1, return_inverse=True)
+    keys = np.stack([word.reshape(-1), *sizes.values()], axis=1)
     distinct, where = np.unique(keys, axis=0, return_inverse=True)
     members = [np.flatnonzero(where.reshape(-1) == row) for row in range(len(distinct))]
     medians = np.stack([np.median(times[:, found], axis=1) for found in members], axis=1)
     return Rows(
         operators=Operators.from_columns(
-            [str(kinds[index]) for index in distinct[:, 0]], dict(zip(COLUMNS, distinct[:, 1:].T, strict=True))
+            [str(word) for word in words[0, distinct[:, 0]]],
+            [str(word) for word in words[1, distinct[:, 0]]],
+            dict(zip(COLUMNS, distinct[:, 1:].T, strict=True)),
         ),
         count=tuple(len(found) for found in members),
         **dict(zip(("p50_us", "p90_us", "p99_us"), np.maximum.accumulate(medians, axis=0).round(3), strict=True)),

@@ -96,6 +96,7 @@ def count_operators(network: fx.GraphModule, channels: ChannelMap, widths: Width
         in_channels=np.stack([row.read.of(widths) for row in rows], axis=1),
         out_channels=np.stack([row.made.of(widths) for row in rows], axis=1),
         repeats=_repeats(network, [row.name for row in rows]),
+        variant=tuple(row.variant for row in rows),
     )
 
 
@@ -119,6 +120,7 @@ class _Row:
     stride: int = 1
     groups: int = 1
     inputs: int = 1
+    variant: str = ""
 
 
 def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row | None:
@@ -145,7 +147,14 @@ def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row |
         # A layer has as many inputs as its weights say, also where channels before it are not followed.
         read = channels.inputs[str(node.target)]
         size = size * channels.nodes[sources[0].name].size // len(read)
-    base = _Row(name=node.name, op="other", read=count_channels(channels, read), made=made, pixels=(size, pixels))
+    base = _Row(
+        name=node.name,
+        op="other",
+        read=count_channels(channels, read),
+        made=made,
+        pixels=(size, pixels),
+        variant="curved" if _is_curved(network, node) else "",
+    )
     if isinstance(module, CONVOLUTIONS):
         is_depthwise = module.groups > 1 and module.groups == module.in_channels
         op = "depthwise" if is_depthwise else "transposed" if isinstance(module, TRANSPOSED) else "conv"
@@ -156,10 +165,24 @@ def _row(network: fx.GraphModule, channels: ChannelMap, node: fx.Node) -> _Row |
     if isinstance(module, ChannelShuffle):
         return dataclasses.replace(base, op="order")
     if isinstance(module, POOLS):
-        return dataclasses.replace(base, op="pool", kernel=max(1, base.pixels[0] // max(1, pixels)))
+        kernel = max(1, base.pixels[0] // max(1, pixels))
+        variant = "max" if isinstance(module, (nn.MaxPool1d, nn.MaxPool2d)) else ""
+        return dataclasses.replace(base, op="pool", kernel=kernel, variant=variant)
     if node.target in (operator.add, operator.mul, operator.sub):
-        return dataclasses.replace(base, op="add", inputs=len(sources))
+        variant = "product" if node.target is operator.mul else base.variant
+        return dataclasses.replace(base, op="add", inputs=len(sources), variant=variant)
     return base
+
+
+def _is_curved(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the activation behind an operator, with batch norm between them or not, is another than a ReLU."""
+    for user in node.users:
+        module = network.get_submodule(str(user.target)) if user.op == "call_module" else None
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            return _is_curved(network, user)
+        if isinstance(module, POINTWISE) and not isinstance(module, _CLIPPING):
+            return True
+    return False
 
 
 def _stored(network: fx.GraphModule, channels: ChannelMap, node: fx.Node, made: ChannelCount) -> _Row:
@@ -200,6 +223,8 @@ def _product(channels: ChannelMap, node: fx.Node, made: ChannelCount, pixels: in
     return _Row(name=node.name, op="matmul", read=summed, made=made, pixels=(read, pixels), kernel=kernel)
 
 
+# Activations that cut values off, which every runtime does in the operator before; and what is gone in a file.
+_CLIPPING = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Dropout)
 FUSED = (*POINTWISE, nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 
 

@@ -62,6 +62,7 @@ class LinearOperators:
             inputs=old.inputs[chosen],
             in_channels=read,
             out_channels=made,
+            variant=tuple(old.variant[layer] for layer in chosen),
             repeats=None if old.repeats is None else old.repeats[chosen],
         )
 

@@ -112,21 +112,21 @@ def _edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-FIRST = "conv,9,1,1,1,256,256,8,8,1,"
+FIRST = "conv,,9,1,1,1,256,256,8,8,1,"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
         ("p50_us,p90_us", "p50_ms,p90_us", r"line 1.*p50_us.*'p50_ms'"),
-        (FIRST, "conv,9,1,1,1,256,256,8,8,0,", "line 2, count: expected a whole number of at least 1, found '0'"),
-        (FIRST, "conv,9,1,1,1,256,256,-8,8,1,", "line 2, in_channels.*'-8'"),
-        (FIRST, "konv,9,1,1,1,256,256,8,8,1,", "line 2, op.*'konv'"),
+        (FIRST, "conv,,9,1,1,1,256,256,8,8,0,", "line 2, count: expected a whole number of at least 1, found '0'"),
+        (FIRST, "conv,,9,1,1,1,256,256,-8,8,1,", "line 2, in_channels.*'-8'"),
+        (FIRST, "konv,,9,1,1,1,256,256,8,8,1,", "line 2, op.*'konv'"),
         (FIRST, f"{FIRST}-", "line 2, p50_us: expected microseconds above 0, found '-"),
         (FIRST, f"{FIRST}nan", "line 2, p50_us.*'nan"),
         (FIRST, f"{FIRST}9", "line 2: expected 0 < p50_us <= p90_us"),
-        (FIRST, f"{FIRST}1,", "line 2: expected 13 values, found 14"),
-        ("conv,9,1,1,1,256,256,8,16,1,", FIRST, "line 3: expected every operator once, found the operator of line 2"),
+        (FIRST, f"{FIRST}1,", "line 2: expected 14 values, found 15"),
+        ("conv,,9,1,1,1,256,256,8,16,1,", FIRST, "line 3: expected every operator once, found the operator of line 2"),
     ],
 )
 def test_a_row_that_is_wrong_is_named_by_its_line(path, old, new, told):
@@ -143,7 +143,7 @@ def test_a_missing_row_is_missed(path):
 
 
 def test_rows_of_another_measurement_are_refused(path):
-    _edit(path.with_suffix(".csv"), "conv,9,1,1,1,256,256,8,8,1,", "conv,9,1,1,1,256,256,8,9,1,")
+    _edit(path.with_suffix(".csv"), "conv,,9,1,1,1,256,256,8,8,1,", "conv,,9,1,1,1,256,256,8,9,1,")
     with pytest.raises(ProfileError, match="the rows that were measured"):
         read_table(path)
 
