@@ -14,10 +14,9 @@ from edgekd.inputs import Inputs, load_inputs
 from edgekd.job import Job, provenance, run_folder, take_over, take_over_student
 from edgekd.journal import Journal
 from edgekd.progress import Progress
-from edgekd.prune.groups import find_groups
-from edgekd.prune.importance import rank_units
 from edgekd.prune.slicing import narrow
 from edgekd.quantities import format_size
+from edgekd.ranking import rank_groups, write_ranking
 from edgekd.records import ParetoFront, Report
 from edgekd.report.collect import finish_report, judge, remarks
 from edgekd.report.document import write_report
@@ -68,7 +67,10 @@ def search(job: Job, progress: Progress) -> ParetoFront:
 
 
 def _stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) -> Stages:
-    channels = rank_units(inputs.model.network, find_groups(inputs.model.network))
+    recipe = job.recipe
+    samples = inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
+    network = inputs.model.network
+    channels = rank_groups(network, recipe.importance, inputs=inputs, samples=samples, seed=recipe.seed)
     return Stages(job=job, inputs=inputs, channels=channels, run=run, progress=progress)
 
 
@@ -81,6 +83,7 @@ def _search(journal: Journal, stages: Stages) -> tuple[tuple[Exported, ...], Par
         outcome.summary = "exported uncompressed"
     with journal.stage("search") as outcome:
         front = stages.search(exported)
+        write_ranking(stages.run.search, stages.channels, stages.job.recipe.importance)
         outcome.summary = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
     return exported, front
 
@@ -111,6 +114,7 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
             exported += stages.export_baseline(baseline)
     with journal.stage("export") as outcome:
         save_student(student, run.student, plan, inputs.model.examples())
+        write_ranking(run.student, channels, job.recipe.importance)
         made = stages.export_compressed(plan, student, prepared)
         exported += made
         outcome.summary = ", ".join(f"{e.artifact.path} {format_size(e.artifact.size_bytes)}" for e in made)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgekd.cli.options import model_options, model_source
+from edgekd.cli.options import importance_option, model_options, model_source
 from edgekd.errors import InputError
 from edgekd.quantities import parse_energy_uj, parse_latency_us, parse_size
 from edgekd.records import Budget, Precision
@@ -22,6 +22,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # What recipe.toml can say too.
 _SETTINGS = (
     "task",
+    "importance",
     "epochs",
     "evaluations",
     "learning_rate",
@@ -51,6 +52,7 @@ def job_options(command: _Function) -> _Function:
         click.option(
             "--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]"
         ),
+        importance_option,
         click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]"),
         click.option("--size-of", type=_PRECISIONS, help="Which file --max-size is for. [int8]"),
         click.option("--max-energy", help="Budget for the predicted energy of an inference, for instance 10mJ."),
@@ -107,12 +109,18 @@ def _recipe(options: dict[str, Any]) -> Any:
     if options.get("augment") is not None:
         values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
     from edgekd.data.augment import check_augmentations
+    from edgekd.prune.importance import load_criterion
     from edgekd.tasks import load_task
 
     recipe = Recipe(**values)
     check_augmentations(recipe.augmentations)
-    load_task(recipe.task, "--task" if options["task"] is not None else f"{options['recipe']}, task")
+    load_task(recipe.task, _place(options, "task"))
+    load_criterion(recipe.importance, _place(options, "importance"))
     return recipe
+
+
+def _place(options: dict[str, Any], setting: str) -> str:
+    return f"--{setting}" if options[setting] is not None else f"{options['recipe']}, {setting}"
 
 
 def _budgets(options: dict[str, Any], size_of: Precision) -> tuple[Budget, ...]:

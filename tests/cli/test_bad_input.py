@@ -289,6 +289,8 @@ def options(*given: str) -> Mistake:
         (options("--task", "multi-label"), "digits.npz: y_train", ("labels of 0 and 1",)),
         (options("--task", "regression"), "digits.npz, train", ("10 values", "1")),
         (options("--task", "embedding", "--baseline"), "recipe, baseline", ("the original network answers",)),
+        (options("--importance", "tailor"), "--importance", ("Did you mean 'taylor'?",)),
+        (recipe_with('importance = "tailor"\n'), "my.toml, importance", ("Did you mean 'taylor'?",)),
         (options("--epochs", "-1"), "epochs", ("a value from 0",)),
         (options("--learning-rate", "nan"), "learning_rate", ("nan",)),
         (options("--augment", "crop,rotate"), "rotate", ("flip",)),

@@ -36,7 +36,8 @@ def test_a_ratio_halves_the_network_and_the_result_can_be_pruned_again(
     assert document["macs"][1] < 0.4 * document["macs"][0]
     assert all(width % 8 == 0 for width in document["plan"]["widths"].values())
     assert 0 < document["metric"]["value"] <= 1
-    assert {path.name for path in (tmp_path / "half").iterdir()} == {"student.pt2", "weights.safetensors", "plan.json"}
+    files = {"student.pt2", "weights.safetensors", "plan.json", "ranking.json"}
+    assert {path.name for path in (tmp_path / "half").iterdir()} == files
     again = ["prune", str(tmp_path / "half" / "student.pt2"), "--ratio", "0.5", "--output", str(tmp_path / "quarter")]
     assert run(again) == 0
     assert "batch norms keep the statistics" in capsys.readouterr().err
@@ -142,3 +143,36 @@ def test_a_search_gives_a_front_that_compress_goes_on_from(digits: Digits, tmp_p
     plan = f"{run_folder / 'search' / 'front.json'}#{best['id']}"
     assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "built"), "-q"]) == 0
     assert best["id"] in capsys.readouterr().out
+
+
+def test_a_plan_is_built_with_the_order_it_was_made_with_and_needs_no_data_for_it(
+    digits: Digits, tmp_path: Path, capsys: Capture
+) -> None:
+    data = ["--data", str(digits.data)]
+    for name in ("fisher", "l2"):
+        arguments = ["--ratio", "0.5", "--importance", name, "--output", str(tmp_path / name), "-q"]
+        assert run(["prune", str(digits.model), *arguments, *data]) == 0
+    capsys.readouterr()
+    plan = str(tmp_path / "fisher" / "plan.json")
+    assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "again"), "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["importance"] == "fisher"
+    weights = {
+        name: load_model(tmp_path / name / "student.pt2").network.state_dict() for name in ("fisher", "again", "l2")
+    }
+    trained = [key for key in weights["fisher"] if "running" not in key and "num_batches" not in key]
+    assert all(torch.equal(weights["fisher"][key], weights["again"][key]) for key in trained)
+    assert not all(torch.equal(weights["fisher"][key], weights["l2"][key]) for key in trained)
+
+
+@pytest.mark.parametrize(
+    ("importance", "told"),
+    [("tailor", "Did you mean 'taylor'?"), ("taylor", "Give them with --data")],
+    ids=["unknown", "without data"],
+)
+def test_a_criterion_that_cannot_rank_exits_with_2(
+    digits: Digits, tmp_path: Path, capsys: Capture, importance: str, told: str
+) -> None:
+    arguments = ["--ratio", "0.5", "--importance", importance, "--output", str(tmp_path / "out")]
+    assert run(["prune", str(digits.model), *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

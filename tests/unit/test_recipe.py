@@ -30,6 +30,7 @@ OTHER = Recipe(
     train_precision="bf16",
     augmentations=(),
     holdout="test",
+    importance="fisher",
     search_samples=1,
     recalibration_samples=2,
     evaluations=1,
