@@ -14,6 +14,7 @@ from edgekd.inputs import Inputs, load_inputs
 from edgekd.job import Job, provenance, run_folder, take_over, take_over_student
 from edgekd.journal import Journal
 from edgekd.progress import Progress
+from edgekd.prune.groups import find_groups
 from edgekd.prune.slicing import narrow
 from edgekd.quantities import format_size
 from edgekd.ranking import rank_groups, write_ranking
@@ -23,6 +24,7 @@ from edgekd.report.document import write_report
 from edgekd.search.accuracy import recalibrate
 from edgekd.search.front import choose
 from edgekd.search.plan_costs import require_tables
+from edgekd.search.stage import search_space
 from edgekd.stages import Stages
 from edgekd.store import RunFolder
 
@@ -38,9 +40,7 @@ def compress(job: Job, progress: Progress) -> Report:
     """
     if job.with_tvm:
         require_tvm(job.target.processor("cpu"))
-    require_tables(job.target, job.budgets)
-    progress.begin("load")
-    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    inputs = _load(job, progress)
     with run_folder(job, inputs.dataset.digest) as run:
         take_over(job, run)
         report = _run_stages(job, inputs, run, progress)
@@ -57,13 +57,20 @@ def search(job: Job, progress: Progress) -> ParetoFront:
         VerdictError: A budget cannot be met.
         InputError: The model, the data or an option cannot be used.
     """
-    require_tables(job.target, job.budgets)
-    progress.begin("load")
-    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    inputs = _load(job, progress)
     with run_folder(job, inputs.dataset.digest) as run:
         take_over(job, run)
         journal = Journal(run.journal, progress)
         return _search(journal, _stages(job, inputs, run, progress))[1]
+
+
+def _load(job: Job, progress: Progress) -> Inputs:
+    """Load model and data, and refuse a job that cannot be done before it has a folder."""
+    require_tables(job.target, job.budgets)
+    progress.begin("load")
+    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    search_space(find_groups(inputs.model.network), job.target, job.recipe)
+    return inputs
 
 
 def _stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) -> Stages:

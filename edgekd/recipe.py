@@ -34,6 +34,10 @@ class Recipe:
         augmentations: In this order; `crop` and `flip`. Leave `flip` out where mirror images have another meaning.
         holdout: Where search and validation images come from: `train`, or `test` when the teacher has seen all of it.
         importance: What ranks the units of a group, by name; `edgekd.prune.importance` knows the names.
+        freeze: Groups that keep their width: names or patterns (`*`, `?`, `[...]`) of groups, or of layers that make
+            their channels.
+        tie: Sets of groups that keep the same share of their widths: names or patterns with commas between.
+        min_width: The least share of its width that a group keeps.
         search_samples: Images a candidate's loss is measured on.
         recalibration_samples: Training images that re-estimate a candidate's batch norm, calibrate ranges, and that
             importance looks at if it looks at data.
@@ -59,6 +63,9 @@ class Recipe:
     augmentations: tuple[str, ...] = ("crop", "flip")
     holdout: Literal["train", "test"] = "train"
     importance: str = "l2"
+    freeze: tuple[str, ...] = ()
+    tie: tuple[str, ...] = ()
+    min_width: float = 0.0
     search_samples: int = 1024
     recalibration_samples: int = 512
     evaluations: int = 192
@@ -101,6 +108,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "soft_weight": (0.0, 1.0),
     "ema_decay": (0.0, 1.0),
     "clip_norm": (1e-6, 1e9),
+    "min_width": (0.0, 1.0),
     "search_samples": (1, 10_000_000),
     "recalibration_samples": (2, 10_000_000),
     "evaluations": (1, 10_000_000),

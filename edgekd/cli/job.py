@@ -23,6 +23,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SETTINGS = (
     "task",
     "importance",
+    "min_width",
     "epochs",
     "evaluations",
     "learning_rate",
@@ -51,6 +52,11 @@ def job_options(command: _Function) -> _Function:
         ),
         click.option(
             "--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]"
+        ),
+        click.option("--min-width", type=float, help="Least share of its width that a group keeps. [0]"),
+        click.option("--tie", multiple=True, help="Groups that keep equal shares: A,B; may be repeated."),
+        click.option(
+            "--freeze", multiple=True, help="Group or layer that keeps its width, or pattern; may be repeated."
         ),
         importance_option,
         click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]"),
@@ -106,6 +112,7 @@ def _recipe(options: dict[str, Any]) -> Any:
     for name in _SETTINGS:
         if options.get(name) is not None:
             values[name] = options[name]
+    values |= {name: options[name] for name in ("freeze", "tie") if options[name]}
     if options.get("augment") is not None:
         values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
     from edgekd.data.augment import check_augmentations

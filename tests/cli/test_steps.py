@@ -176,3 +176,25 @@ def test_a_criterion_that_cannot_rank_exits_with_2(
     assert run(["prune", str(digits.model), *arguments]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_search_keeps_what_is_frozen_and_tied_and_writes_the_order_of_its_criterion(
+    digits: Digits, tmp_path: Path, capsys: Capture
+) -> None:
+    job = ["--data", str(digits.data), "--target", "jetson-tx2", "--run", str(tmp_path / "run"), "--evaluations", "30"]
+    limits = ["--freeze", "conv", "--tie", "blocks.1.conv1,blocks.2.conv1", "--min-width", "0.5"]
+    assert run(["search", str(digits.model), *job, *limits, "--importance", "fisher", "--json", "-q"]) == 0
+    front = json.loads(capsys.readouterr().out)
+    full = {"blocks.0.conv1": 16, "blocks.1.conv1": 32, "blocks.2.conv1": 64}
+    for candidate in front["candidates"]:
+        widths = candidate["widths"]
+        assert widths["conv"] == 16
+        assert widths["blocks.1.conv1"] / 32 == widths["blocks.2.conv1"] / 64
+        assert all(widths[name] >= units / 2 for name, units in full.items())
+    assert len({candidate["widths"]["blocks.1.conv1"] for candidate in front["candidates"]}) > 1
+    ranking = json.loads((tmp_path / "run" / "search" / "ranking.json").read_text())
+    assert ranking["importance"] == "fisher"
+    assert set(ranking["orders"]) == set(front["candidates"][0]["widths"])
+    plan = f"{tmp_path / 'run' / 'search' / 'front.json'}#{front['candidates'][0]['id']}"
+    assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "built"), "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["importance"] == "fisher"
