@@ -12,7 +12,7 @@ from edgekd.prune.importance.units import Floats, producers, sum_by_unit
 def _batch_norm_scale(subject: Subject) -> Floats:
     """Return the sum of the absolute scales of each unit's norms; groups without any norm are ranked by `l2`.
 
-    Source: Liu et al. 2017, "Learning Efficient Convolutional Networks through Network Slimming", ICCV, section 3,
+    Source: Liu et al. 2017, "Learning Efficient Convolutional Networks through Network Slimming", ICCV,
     arXiv:1708.06519; deviation: the network was trained without their sparsity penalty, scales of coupled layers are
     added, and those of group and instance norm count as well.
     """

@@ -19,6 +19,8 @@ from edgekd.prune.rules.layers import CONVOLUTIONS
 from edgekd.prune.slicing import copy_network
 from edgekd.prune.tracer import Ids
 
+_PIECE = 16
+
 
 def _taylor(subject: Subject) -> Floats:
     """Return the squared first-order change of the loss without a unit's weights, layer by layer, mean over batches.
@@ -26,8 +28,9 @@ def _taylor(subject: Subject) -> Floats:
     In a layer the change is the sum of weight times gradient over all weights and biases that make the unit: the
     derivative with respect to a gate on its outputs.
 
-    Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", CVPR, section 3.1, equations 8
-    and 9, arXiv:1906.10771; deviation: added over coupled layers, in evaluation mode and without training between.
+    Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", CVPR, arXiv:1906.10771, the
+    first-order form for a set of weights; deviation: added over coupled layers, in evaluation mode and without
+    training between.
     """
     channels, examples = subject.channels, _require(subject)
     network = copy_network(subject.network).eval()
@@ -38,16 +41,17 @@ def _taylor(subject: Subject) -> Floats:
     leaves = [tensor for producer in found for tensor in producer.tensors]
     total = np.zeros(len(channels.group_of))
     for inputs, targets in examples.batches:
-        loss = examples.loss(network(*inputs), targets).mean()
-        gradients = iter(torch.autograd.grad(loss, leaves, allow_unused=True))
-        for producer in found:
-            change = np.zeros(len(channels.group_of))
-            for tensor in producer.tensors:
-                gradient = next(gradients)
-                if gradient is not None:
-                    rows = producer.rows((tensor.detach() * gradient).double())
-                    change += sum_by_unit(channels, producer.units, rows.sum(1))
-            total += change**2 / len(examples.batches)
+        changes = np.zeros((len(found), len(total)))
+        for x, y in _pieces(inputs, targets):
+            share = examples.loss(network(*x), y).sum() / len(targets)
+            gradients = iter(torch.autograd.grad(share, leaves, allow_unused=True))
+            for change, producer in zip(changes, found, strict=True):
+                for tensor in producer.tensors:
+                    gradient = next(gradients)
+                    if gradient is not None:
+                        rows = producer.rows((tensor.detach() * gradient).double())
+                        change += sum_by_unit(channels, producer.units, rows.sum(1))
+        total += (changes**2).sum(0) / len(examples.batches)
     return total
 
 
@@ -58,17 +62,18 @@ def _fisher(subject: Subject) -> Floats:
     square is the empirical Fisher information of the gate, which stands for the second derivative. Units that no
     convolution or linear layer reads are ranked by `l2`.
 
-    Source: Liu et al. 2021, "Group Fisher Pruning for Practical Network Compression", ICML, section 3.2, equations 5
-    to 7, arXiv:2108.00708 (after Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning",
-    arXiv:1801.05787); deviation: no division by memory or MACs, since the search weighs costs, and no training between.
+    Source: Liu et al. 2021, "Group Fisher Pruning for Practical Network Compression", ICML, arXiv:2108.00708, the
+    importance of coupled channels (after Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher
+    pruning", arXiv:1801.05787); deviation: no division by memory or MACs, since the search weighs costs, and no
+    training between.
     """
     channels, examples = subject.channels, _require(subject)
     network = copy_network(subject.network).eval()
     total, count = np.zeros(len(channels.group_of)), 0
     is_read = np.zeros(len(channels.groups), dtype=np.bool_)
-    for inputs, targets in examples.batches:
+    for x, y in (piece for batch in examples.batches for piece in _pieces(*batch)):
         with _gates(network, channels) as gates:
-            losses = examples.loss(network(*inputs), targets)
+            losses = examples.loss(network(*x), y)
         gradients = torch.autograd.grad(losses.sum(), [gate for _, gate in gates], allow_unused=True)
         change = np.zeros((len(losses), len(total)))
         for (units, _), gradient in zip(gates, gradients, strict=True):
@@ -107,6 +112,15 @@ def _gates(network: fx.GraphModule, channels: ChannelMap) -> Iterator[list[tuple
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _pieces(
+    inputs: tuple[torch.Tensor, ...], targets: torch.Tensor
+) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
+    """Cut a batch so that what gradients need of it fits into memory."""
+    for start in range(0, len(targets), _PIECE):
+        piece = slice(start, start + _PIECE)
+        yield tuple(x[piece] for x in inputs), targets[piece]
 
 
 def _require(subject: Subject) -> Examples:

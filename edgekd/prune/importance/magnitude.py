@@ -11,7 +11,7 @@ from edgekd.prune.importance.units import Floats, add_up, producers, sum_by_unit
 def _l1(subject: Subject) -> Floats:
     """Return the sum of absolute weights that make each unit, layers weighing the same.
 
-    Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets", ICLR, section 3.1, arXiv:1608.08710, summed over
+    Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets", ICLR, arXiv:1608.08710, summed over
     coupled layers as in Fang et al. 2023, "DepGraph: Towards Any Structural Pruning", CVPR, section 3.3,
     arXiv:2301.12900; deviation: input-side weights are left out, since their magnitude says how the next layer uses
     other channels too, and the norm behind a convolution takes part with its scale.
@@ -33,7 +33,7 @@ def _lamp(subject: Subject) -> Floats:
     Within a layer the score of a unit is its sum of squares divided by that of all units at least as large, itself
     included: the largest has 1.
 
-    Source: Lee et al. 2021, "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR, equation 1,
+    Source: Lee et al. 2021, "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR,
     arXiv:2010.07611; deviation: of units instead of single weights, and scores of coupled layers are added. In a group
     of one layer the order is that of `l2`.
     """

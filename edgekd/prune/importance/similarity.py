@@ -19,7 +19,7 @@ def _geometric_median(subject: Subject) -> Floats:
     The unit nearest to the others' geometric median has the smallest sum, and goes first.
 
     Source: He et al. 2019, "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks Acceleration",
-    CVPR, section 3.3, arXiv:1811.00250; deviation: distances are within a group, whose units alone can stand in for
+    CVPR, arXiv:1811.00250; deviation: distances are within a group, whose units alone can stand in for
     each other, and added over coupled layers, each divided by its mean. Norms take no part.
     """
     channels = subject.channels
