@@ -15,15 +15,16 @@ from edgekd.job import Job, provenance, run_folder, take_over, take_over_student
 from edgekd.journal import Journal
 from edgekd.progress import Progress
 from edgekd.prune.groups import find_groups
-from edgekd.prune.importance import rank_units
 from edgekd.prune.slicing import narrow
 from edgekd.quantities import format_size
+from edgekd.ranking import rank_groups, write_ranking
 from edgekd.records import ParetoFront, Report
 from edgekd.report.collect import finish_report, judge, launch_remarks, remarks
 from edgekd.report.document import write_report
 from edgekd.search.accuracy import recalibrate
 from edgekd.search.front import choose
 from edgekd.search.plan_costs import require_tables
+from edgekd.search.stage import search_space
 from edgekd.stages import Stages
 from edgekd.store import RunFolder
 
@@ -39,9 +40,7 @@ def compress(job: Job, progress: Progress) -> Report:
     """
     if job.with_tvm:
         require_tvm(job.target.processor("cpu"))
-    require_tables(job.target, job.budgets)
-    progress.begin("load")
-    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    inputs = _load(job, progress)
     with run_folder(job, inputs.dataset.digest) as run:
         take_over(job, run)
         report = _run_stages(job, inputs, run, progress)
@@ -58,17 +57,27 @@ def search(job: Job, progress: Progress) -> ParetoFront:
         VerdictError: A budget cannot be met.
         InputError: The model, the data or an option cannot be used.
     """
-    require_tables(job.target, job.budgets)
-    progress.begin("load")
-    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    inputs = _load(job, progress)
     with run_folder(job, inputs.dataset.digest) as run:
         take_over(job, run)
         journal = Journal(run.journal, progress)
         return _search(journal, _stages(job, inputs, run, progress))[1]
 
 
+def _load(job: Job, progress: Progress) -> Inputs:
+    """Load model and data, and refuse a job that cannot be done before it has a folder."""
+    require_tables(job.target, job.budgets)
+    progress.begin("load")
+    inputs = load_inputs(job.source, job.data, job.recipe, job.cache)
+    search_space(find_groups(inputs.model.network), job.target, job.recipe)
+    return inputs
+
+
 def _stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) -> Stages:
-    channels = rank_units(inputs.model.network, find_groups(inputs.model.network))
+    recipe = job.recipe
+    samples = inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
+    network = inputs.model.network
+    channels = rank_groups(network, recipe.importance, inputs=inputs, samples=samples, seed=recipe.seed)
     return Stages(job=job, inputs=inputs, channels=channels, run=run, progress=progress)
 
 
@@ -81,6 +90,7 @@ def _search(journal: Journal, stages: Stages) -> tuple[tuple[Exported, ...], Par
         outcome.summary = "exported uncompressed"
     with journal.stage("search") as outcome:
         front = stages.search(exported)
+        write_ranking(stages.run.search, stages.channels, stages.job.recipe.importance)
         outcome.summary = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
     return exported, front
 
@@ -111,6 +121,7 @@ def _run_stages(job: Job, inputs: Inputs, run: RunFolder, progress: Progress) ->
             exported += stages.export_baseline(baseline)
     with journal.stage("export") as outcome:
         save_student(student, run.student, plan, inputs.model.examples())
+        write_ranking(run.student, channels, job.recipe.importance)
         made = stages.export_compressed(plan, student, prepared)
         exported += made
         outcome.summary = ", ".join(f"{e.artifact.path} {format_size(e.artifact.size_bytes)}" for e in made)

@@ -33,8 +33,14 @@ class Recipe:
             with instructions for it, and slower on others. Fake quantization is always trained in fp32.
         augmentations: In this order; `crop` and `flip`. Leave `flip` out where mirror images have another meaning.
         holdout: Where search and validation images come from: `train`, or `test` when the teacher has seen all of it.
+        importance: What ranks the units of a group, by name; `edgekd.prune.importance` knows the names.
+        freeze: Groups that keep their width: names or patterns (`*`, `?`, `[...]`) of groups, or of layers that make
+            their channels.
+        tie: Sets of groups that keep the same share of their widths: names or patterns with commas between.
+        min_width: The least share of its width that a group keeps.
         search_samples: Images a candidate's loss is measured on.
-        recalibration_samples: Training images that re-estimate a candidate's batch norm and calibrate ranges.
+        recalibration_samples: Training images that re-estimate a candidate's batch norm, calibrate ranges, and that
+            importance looks at if it looks at data.
         evaluations: Candidates whose loss is measured.
         population: Candidates a generation of NSGA-II.
         baseline: Also train the uncompressed network as long, as the fine-tuned-only baseline.
@@ -56,6 +62,10 @@ class Recipe:
     train_precision: Literal["fp32", "bf16"] = "fp32"
     augmentations: tuple[str, ...] = ("crop", "flip")
     holdout: Literal["train", "test"] = "train"
+    importance: str = "l2"
+    freeze: tuple[str, ...] = ()
+    tie: tuple[str, ...] = ()
+    min_width: float = 0.0
     search_samples: int = 1024
     recalibration_samples: int = 512
     evaluations: int = 192
@@ -98,6 +108,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "soft_weight": (0.0, 1.0),
     "ema_decay": (0.0, 1.0),
     "clip_norm": (1e-6, 1e9),
+    "min_width": (0.0, 1.0),
     "search_samples": (1, 10_000_000),
     "recalibration_samples": (2, 10_000_000),
     "evaluations": (1, 10_000_000),
@@ -136,13 +147,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def _converted(path: Path, name: str, value: Any, wanted: Any) -> Any:
     if wanted is float and type(value) is int:
         return float(value)
-    if name == "augmentations" and isinstance(value, list) and all(isinstance(v, str) for v in value):
+    is_names = wanted == tuple[str, ...]
+    if is_names and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
     is_choice = get_origin(wanted) is Literal
     if value in get_args(wanted) if is_choice else type(value) is wanted:
         return value
     expected = " or ".join(map(repr, get_args(wanted))) if is_choice else wanted
-    if name == "augmentations":
+    if is_names:
         expected = "a list of names"
     raise RecipeError(
         f"{path}, {name}",

@@ -16,8 +16,9 @@ from edgekd.export.onnx.export import export_onnx
 from edgekd.inputs import Inputs
 from edgekd.models.load import LoadedModel, load_model
 from edgekd.models.signature import random_examples
-from edgekd.prune.groups import ChannelMap
+from edgekd.prune.groups import ChannelMap, find_groups
 from edgekd.prune.slicing import narrow
+from edgekd.ranking import rank_groups, read_ranking
 from edgekd.recipe import Recipe
 from edgekd.records import Plan, Precision, Target
 from edgekd.search.accuracy import recalibrate
@@ -75,6 +76,24 @@ def read_plan(place: str) -> Plan:
         return Plan(widths=tuple((str(group), int(width)) for group, width in first["widths"].items()))
     except (TypeError, ValueError) as error:
         raise ArtifactError(name, expected="whole widths", found=str(error), hint="Make the plan again.") from error
+
+
+def ranked_for(
+    model: LoadedModel, place: str | None, importance: str | None, inputs: Inputs | None
+) -> tuple[ChannelMap, str]:
+    """Return the ranked groups and the criterion: as kept beside the plan at `place`, unless `importance` names one.
+
+    Raises:
+        ArtifactError: What is kept there is of another network.
+        InputError: The criterion is not known, or looks at data and there are none.
+    """
+    if place is not None and importance is None:
+        kept = read_ranking(Path(place.partition("#")[0]), find_groups(model.network))
+        if kept is not None:
+            return kept
+    criterion = importance or Recipe().importance
+    samples = calibration_samples(inputs) if inputs is not None else None
+    return rank_groups(model.network, criterion, inputs=inputs, samples=samples), criterion
 
 
 def prune_model(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -48,3 +50,25 @@ def test_a_stored_result_names_no_place_of_the_machine_it_was_made_on(path: Path
     # A path that starts at the root of a file system; relative ones and URLs are fine.
     absolute = re.findall(r"(?<![\w./:])/(?:[\w.-]+/)+[\w.-]+", path.read_text(encoding="utf-8"))
     assert absolute == []
+
+
+def _stored(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("network", ["resnet20", "resnet56"])
+def test_the_table_of_importance_criteria_is_that_of_the_stored_results(
+    network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = importlib.import_module("importance").table(_stored(f"importance_{network}")["entries"])
+    assert table in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_recalibration_is_that_of_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    stored = _stored("recalibration")
+    module = importlib.import_module("recalibration")
+    assert stored["plans"] == len(stored["entries"])
+    assert module.correlations(stored["entries"]) == stored["kendall_tau"]
+    assert module.table(stored["kendall_tau"]) in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")

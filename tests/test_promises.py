@@ -28,7 +28,7 @@ LAYERS = (
     {"checks", "models"},
     {"prune"},
     {"quantize", "inputs"},
-    {"export", "job"},
+    {"export", "job", "ranking"},
     {"search", "distill"},
     {"profiling"},
     {"stages", "steps", "inspection"},
@@ -109,7 +109,7 @@ def test_light_parts_never_import_a_heavy_library_not_even_inside_a_function(pat
 @pytest.mark.parametrize("path", [path for path in SOURCES if part_of(path) == "cli"], ids=name_of)
 def test_commands_load_heavy_parts_inside_functions_only(path: Path) -> None:
     heavy_parts = {"data", "models", "prune", "quantize", "inputs", "export", "job", "search", "distill", "stages"}
-    heavy_parts |= {"pipeline", "hardware", "tasks"}
+    heavy_parts |= {"pipeline", "hardware", "tasks", "ranking"}
     for statement in loaded_at_once(parse(path)):
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
             for name in imports_of(statement):

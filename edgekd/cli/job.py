@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgekd.budgets import BOUNDED
-from edgekd.cli.options import model_options, model_source, read_budgets
+from edgekd.cli.options import importance_option, model_options, model_source, read_budgets
 from edgekd.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # What recipe.toml can say too.
 _SETTINGS = (
     "task",
+    "importance",
+    "min_width",
     "epochs",
     "evaluations",
     "learning_rate",
@@ -50,6 +52,12 @@ def job_options(command: _Function) -> _Function:
         click.option(
             "--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]"
         ),
+        click.option("--min-width", type=float, help="Least share of its width that a group keeps. [0]"),
+        click.option("--tie", multiple=True, help="Groups that keep equal shares: A,B; may be repeated."),
+        click.option(
+            "--freeze", multiple=True, help="Group or layer that keeps its width, or pattern; may be repeated."
+        ),
+        importance_option,
         click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]"),
         click.option("--size-of", type=_PRECISIONS, help="Which file --max-size is for. [int8]"),
         click.option(
@@ -109,15 +117,22 @@ def _recipe(options: dict[str, Any]) -> Any:
     for name in _SETTINGS:
         if options.get(name) is not None:
             values[name] = options[name]
+    values |= {name: options[name] for name in ("freeze", "tie") if options[name]}
     if options.get("augment") is not None:
         values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
     from edgekd.data.augment import check_augmentations
+    from edgekd.prune.importance import load_criterion
     from edgekd.tasks import load_task
 
     recipe = Recipe(**values)
     check_augmentations(recipe.augmentations)
-    load_task(recipe.task, "--task" if options["task"] is not None else f"{options['recipe']}, task")
+    load_task(recipe.task, _place(options, "task"))
+    load_criterion(recipe.importance, _place(options, "importance"))
     return recipe
+
+
+def _place(options: dict[str, Any], setting: str) -> str:
+    return f"--{setting}" if options[setting] is not None else f"{options['recipe']}, {setting}"
 
 
 def _with_tvm(exports: str | None, target_name: str) -> bool:

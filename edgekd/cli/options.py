@@ -44,6 +44,12 @@ def model_options(command: _Function) -> _Function:
     return command
 
 
+def importance_option(command: _Function) -> _Function:
+    """Add the criterion that ranks channels."""
+    add = click.option("--importance", help="What ranks channels: l1, l2, lamp, bn-scale, fpgm, taylor, ... [l2]")
+    return add(command)
+
+
 def compute_options(command: _Function) -> _Function:
     """Add the options about what is printed."""
     for decorate in (

@@ -70,11 +70,6 @@ def stored_tensor(network: nn.Module, path: str) -> torch.Tensor:
     return tensor
 
 
-def output_axis(layer: nn.Module) -> int:
-    """Return which axis of a layer's weight counts its outputs."""
-    return 1 if isinstance(layer, (*TRANSPOSED, nn.Embedding)) else 0
-
-
 def _with_modules(
     network: fx.GraphModule, modules: Mapping[int, nn.Module], tensors: Mapping[str, torch.Tensor]
 ) -> fx.GraphModule:

@@ -62,8 +62,8 @@ def cost_tables(
         parts["latency_us"] = lambda operators: latency_by_operator_us(model, operators)
         if model.energy is not None:
             parts["energy_uj"] = lambda operators: energy_by_operator_uj(model, operators)
-    linear = LinearOperators.of(lambda widths: count_operators(network, channels, widths), len(space.choices))
-    return CostTables(linear, space.choices, parts)
+    linear = LinearOperators.of(lambda widths: count_operators(network, channels, widths), len(space.names))
+    return CostTables(linear, space.group_choices, parts)
 
 
 def widths_of(channels: ChannelMap, *plans: Plan) -> Widths:

@@ -20,9 +20,9 @@ _SPREAD = 0.5
 
 
 def group_sensitivities(space: WidthSpace, loss: Callable[[Genes], float]) -> Array:
-    """Return how much the loss rises when one group alone is halved (or nearly so), `[groups]`; at least a trifle.
+    """Return how much the loss rises when one group alone is halved (or nearly so), `[genes]`; at least a trifle.
 
-    A group that cannot be narrowed gets infinity.
+    Tied groups are halved together; a group that cannot be narrowed gets infinity.
     """
     full = np.array([len(choices) - 1 for choices in space.choices])
     base = loss(full)
@@ -45,7 +45,7 @@ def greedy_plans(
     count: int,
     generator: np.random.Generator,
 ) -> Genes:
-    """Return genes of up to `count` plans that meet the budgets at the least expected loss, `[plans, groups]`.
+    """Return genes of up to `count` plans that meet the budgets at the least expected loss, `[plans, genes]`.
 
     From the full network, the group whose next narrower width costs the least expected loss for the violation it
     takes away is narrowed, until no budget is exceeded. The expected loss of a plan is the sum over groups of
@@ -55,7 +55,7 @@ def greedy_plans(
     Args:
         space: The widths.
         sensitivities: From `group_sensitivities`.
-        violation: From genes `[plans, groups]` to the largest excess over a budget, `[plans]`.
+        violation: From genes `[plans, genes]` to the largest excess over a budget, `[plans]`.
         count: How many plans to make.
         generator: Disturbs the sensitivities.
     """

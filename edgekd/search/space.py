@@ -26,22 +26,35 @@ Widths = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WidthSpace:
-    """One whole number per group: `choices[g]` are the widths group `g` may have, ascending; the last is full."""
+    """One whole number, a gene, for each group, or for groups that are tied: its position among their widths.
+
+    Attributes:
+        names: The groups.
+        choices: For each gene the widths of its first group, ascending; the last is full.
+        gene_of: For each group the gene that decides its width; by default its own.
+        group_choices: For each group its width at each position of its gene; by default the gene's `choices`.
+    """
 
     names: tuple[str, ...]
     choices: tuple[tuple[int, ...], ...]
+    gene_of: tuple[int, ...] = ()
+    group_choices: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gene_of", self.gene_of or tuple(range(len(self.names))))
+        object.__setattr__(self, "group_choices", self.group_choices or self.choices)
 
     def widths(self, genes: npt.NDArray[np.int64]) -> Widths:
-        """Return the widths that genes (positions among the choices) stand for, both `[plans, groups]`."""
-        columns = [np.asarray(choices)[genes[:, g]] for g, choices in enumerate(self.choices)]
-        return np.stack(columns, axis=1)
+        """Return the widths `[plans, groups]` that genes `[plans, genes]` stand for."""
+        pairs = zip(self.gene_of, self.group_choices, strict=True)
+        return np.stack([np.asarray(choices)[genes[:, gene]] for gene, choices in pairs], axis=1)
 
     def plan(self, widths: npt.NDArray[np.int64]) -> Plan:
         """Return the plan with these widths, `[groups]`."""
         return Plan(widths=tuple(zip(self.names, (int(w) for w in widths), strict=True)))
 
     def uniform(self, ratio: float) -> npt.NDArray[np.int64]:
-        """Return the genes of the widths nearest to `ratio` of the full ones, `[groups]`."""
+        """Return the genes of the widths nearest to `ratio` of the full ones, `[genes]`."""
         return np.array([int(np.argmin([abs(w - ratio * c[-1]) for w in c])) for c in self.choices])
 
 

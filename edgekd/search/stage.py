@@ -20,6 +20,7 @@ from edgekd.quantities import describe_metric, format_share
 from edgekd.recipe import Recipe
 from edgekd.records import Budget, Generation, Metric, ParetoFront, Plan, Precision, Target
 from edgekd.search.accuracy import candidate_loss, candidate_network
+from edgekd.search.constraints import Constraints, constrain
 from edgekd.search.front import generation_document
 from edgekd.search.plan_costs import cost_function
 from edgekd.search.search import CostFunction, SearchSettings, search_widths, searched_limit
@@ -54,17 +55,10 @@ def find_front(
 
     Raises:
         ModelError: Nothing can be pruned.
+        RecipeError: The constraints leave nothing to choose.
         InfeasibleError: Even the smallest network is over a budget.
     """
-    space = width_space(channels, target.channel_multiple)
-    if not space.choices:
-        reasons = sorted({str(group.reason) for group in channels.groups})
-        raise ModelError(
-            "model",
-            expected="channels that can be dropped",
-            found=f"none: {'; '.join(reasons)}",
-            hint="`edgekd inspect` shows every group with its reason.",
-        )
+    space = search_space(channels, target, recipe)
     full = space.widths(space.uniform(1.0)[None])
     size_model: SizeModel = fit_size(
         count_operators(network, channels, full), original_bytes, _precision(recipe.size_of)
@@ -89,6 +83,27 @@ def find_front(
         ),
         on_generation=_recorder(run),
     )
+
+
+def search_space(channels: ChannelMap, target: Target, recipe: Recipe) -> WidthSpace:
+    """Return the widths to choose from: multiples of the target's, within the recipe's constraints.
+
+    Raises:
+        ModelError: Nothing can be pruned.
+        RecipeError: Freezing, ties or the least width leave nothing to choose.
+        UnknownNameError: A group or layer to freeze or tie is not known.
+    """
+    space = width_space(channels, target.channel_multiple)
+    if not space.choices:
+        reasons = sorted({str(group.reason) for group in channels.groups})
+        raise ModelError(
+            "model",
+            expected="channels that can be dropped",
+            found=f"none: {'; '.join(reasons)}",
+            hint="`edgekd inspect` shows every group with its reason.",
+        )
+    constraints = Constraints(freeze=recipe.freeze, ties=recipe.tie, min_width=recipe.min_width)
+    return constrain(space, channels.groups, constraints)
 
 
 def _recorder(run: RunFolder) -> Callable[[Generation], None]:

@@ -36,7 +36,8 @@ def test_a_ratio_halves_the_network_and_the_result_can_be_pruned_again(
     assert document["macs"][1] < 0.4 * document["macs"][0]
     assert all(width % 8 == 0 for width in document["plan"]["widths"].values())
     assert 0 < document["metric"]["value"] <= 1
-    assert {path.name for path in (tmp_path / "half").iterdir()} == {"student.pt2", "weights.safetensors", "plan.json"}
+    files = {"student.pt2", "weights.safetensors", "plan.json", "ranking.json"}
+    assert {path.name for path in (tmp_path / "half").iterdir()} == files
     again = ["prune", str(tmp_path / "half" / "student.pt2"), "--ratio", "0.5", "--output", str(tmp_path / "quarter")]
     assert run(again) == 0
     assert "batch norms keep the statistics" in capsys.readouterr().err
@@ -142,3 +143,58 @@ def test_a_search_gives_a_front_that_compress_goes_on_from(digits: Digits, tmp_p
     plan = f"{run_folder / 'search' / 'front.json'}#{best['id']}"
     assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "built"), "-q"]) == 0
     assert best["id"] in capsys.readouterr().out
+
+
+def test_a_plan_is_built_with_the_order_it_was_made_with_and_needs_no_data_for_it(
+    digits: Digits, tmp_path: Path, capsys: Capture
+) -> None:
+    data = ["--data", str(digits.data)]
+    for name in ("fisher", "l2"):
+        arguments = ["--ratio", "0.5", "--importance", name, "--output", str(tmp_path / name), "-q"]
+        assert run(["prune", str(digits.model), *arguments, *data]) == 0
+    capsys.readouterr()
+    plan = str(tmp_path / "fisher" / "plan.json")
+    assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "again"), "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["importance"] == "fisher"
+    weights = {
+        name: load_model(tmp_path / name / "student.pt2").network.state_dict() for name in ("fisher", "again", "l2")
+    }
+    trained = [key for key in weights["fisher"] if "running" not in key and "num_batches" not in key]
+    assert all(torch.equal(weights["fisher"][key], weights["again"][key]) for key in trained)
+    assert not all(torch.equal(weights["fisher"][key], weights["l2"][key]) for key in trained)
+
+
+@pytest.mark.parametrize(
+    ("importance", "told"),
+    [("tailor", "Did you mean 'taylor'?"), ("taylor", "Give them with --data")],
+    ids=["unknown", "without data"],
+)
+def test_a_criterion_that_cannot_rank_exits_with_2(
+    digits: Digits, tmp_path: Path, capsys: Capture, importance: str, told: str
+) -> None:
+    arguments = ["--ratio", "0.5", "--importance", importance, "--output", str(tmp_path / "out")]
+    assert run(["prune", str(digits.model), *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_keeps_what_is_frozen_and_tied_and_writes_the_order_of_its_criterion(
+    digits: Digits, tmp_path: Path, capsys: Capture
+) -> None:
+    job = ["--data", str(digits.data), "--target", "jetson-tx2", "--run", str(tmp_path / "run"), "--evaluations", "30"]
+    limits = ["--freeze", "conv", "--tie", "blocks.1.conv1,blocks.2.conv1", "--min-width", "0.5"]
+    assert run(["search", str(digits.model), *job, *limits, "--importance", "fisher", "--json", "-q"]) == 0
+    front = json.loads(capsys.readouterr().out)
+    full = {"blocks.0.conv1": 16, "blocks.1.conv1": 32, "blocks.2.conv1": 64}
+    for candidate in front["candidates"]:
+        widths = candidate["widths"]
+        assert widths["conv"] == 16
+        assert widths["blocks.1.conv1"] / 32 == widths["blocks.2.conv1"] / 64
+        assert all(widths[name] >= units / 2 for name, units in full.items())
+    assert len({candidate["widths"]["blocks.1.conv1"] for candidate in front["candidates"]}) > 1
+    ranking = json.loads((tmp_path / "run" / "search" / "ranking.json").read_text())
+    assert ranking["importance"] == "fisher"
+    assert set(ranking["orders"]) == set(front["candidates"][0]["widths"])
+    plan = f"{tmp_path / 'run' / 'search' / 'front.json'}#{front['candidates'][0]['id']}"
+    assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "built"), "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["importance"] == "fisher"
