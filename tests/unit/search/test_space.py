@@ -83,3 +83,34 @@ def test_operators_are_counted_for_every_plan_at_once_by_hand() -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     assert int(operators.weight_elements[0].sum()) == parameters
     assert torch.is_tensor(network(torch.zeros(1, 1, 4, 4)))
+
+
+class Kinds(nn.Module):
+    """A ReLU, an activation that bends behind a batch norm, both pools, a gate, and a sum that is activated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain, self.bent, self.last = (nn.Conv2d(n, 4, 3, padding=1) for n in (1, 4, 4))
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.plain(x))
+        y = nn.functional.hardswish(self.norm(self.bent(x)))
+        gated = y * torch.sigmoid(nn.functional.adaptive_avg_pool2d(y, 1))
+        return nn.functional.silu(self.last(nn.functional.max_pool2d(gated, 3, 1, 1)) + x)
+
+
+def test_what_runtimes_tell_apart_is_told_of_each_operator() -> None:
+    network = rebuilt(Kinds().eval(), (1, 4, 4))
+    channels = find_groups(network)
+    operators = count_operators(network, channels, np.full((1, len(channels.prunable)), 4))
+    told = [(op, variant) for op, variant in zip(operators.op, operators.variant, strict=True) if op != "scale"]
+    assert told == [
+        ("conv", ""),
+        ("conv", "curved"),
+        ("pool", ""),
+        ("add", "product"),
+        ("pool", "max"),
+        ("conv", ""),
+        ("add", "curved"),
+    ]
