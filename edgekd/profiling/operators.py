@@ -32,7 +32,7 @@ LEAST_CHECKS = 8
 _LIMIT_S = 180.0
 # Two rounds of a network that agree so well are enough.
 _AGREEING = 0.04
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 5
 
 OnProgress = Callable[[int, int, str], None]
 

@@ -16,7 +16,7 @@ from edgekd.models.exported import export_program
 from edgekd.models.load import LoadedModel
 from edgekd.models.rewrite import rebuild
 from edgekd.models.signature import random_examples
-from edgekd.profiling.suite import random_network, suite_shape
+from edgekd.profiling.suite import SUITE, random_network, suite_shape
 from edgekd.prune.groups import ChannelMap, find_groups
 from edgekd.prune.importance import rank_units
 from edgekd.prune.slicing import narrow
@@ -89,7 +89,7 @@ def suite_subject(number: int, *, most_macs: float) -> Subject:
         full = np.array([[group.units for group in channels.prunable]], dtype=np.int64)
         return network, count_operators(network, channels, full)
 
-    return Subject(name=f"random {number}, at most {most_macs:.3g} MACs", inputs=inputs, make=make)
+    return Subject(name=f"random {number} of suite {SUITE}, at most {most_macs:.3g} MACs", inputs=inputs, make=make)
 
 
 def plan_subject(

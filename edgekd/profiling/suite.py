@@ -20,8 +20,10 @@ _LEAST_SIDE = 2
 _WIDTHS = (8.0, 96.0)
 _MOST_CHANNELS = 768
 _CLASSES = (2, 10, 100, 1000)
-# Networks between the largest asked for and a 64th of it.
-_OCTAVES = 6.0
+# Networks between the largest asked for and a 32nd of it.
+_OCTAVES = 5.0
+# Which networks a number stands for changes with this.
+SUITE = 2
 
 
 def suite_shape(number: int) -> tuple[int, int, int]:
@@ -113,7 +115,7 @@ class _Maker:
             *[self._plain, self._residual, self._bottleneck, self._inverted] * 2, self._dense, self._fire
         )
         # Networks are wider where their maps are smaller.
-        grown = (self.first_side / self.side) ** self.drawn.uniform(0.0, 1.1)
+        grown = (self.first_side / self.side) ** self.drawn.uniform(0.5, 1.3)
         width = self._width(*(grown * bound for bound in _WIDTHS))
         is_halved = self.side >= 2 * _LEAST_SIDE and self._happens(0.75)
         layers: list[nn.Module] = []
@@ -121,7 +123,9 @@ class _Maker:
             layers.append(self._one_of(nn.MaxPool2d, nn.AvgPool2d)(2))
             self.side //= 2
             is_halved = False
-        strides = [2 if is_halved else 1] + [1] * int(self.drawn.integers(0, 3))
+        # What a dense block makes is narrow, so there are more of them.
+        repeats = self.drawn.integers(2, 7) if make == self._dense else self.drawn.integers(0, 3)
+        strides = [2 if is_halved else 1] + [1] * int(repeats)
         return layers + [make(width, stride) for stride in strides]
 
     def _plain(self, width: int, stride: int) -> nn.Module:
@@ -165,17 +169,21 @@ class _Maker:
         return self._around(width, stride, body, nn.Identity())
 
     def _dense(self, width: int, stride: int) -> nn.Module:
+        before = self.channels
+        first = nn.BatchNorm2d(before), self.activation()
         if stride != 1:
-            return nn.Sequential(self._convolution(self._rounded(self.channels / 2), 1), self._halving())
-        before, growth = self.channels, self._rounded(width / 4)
-        body = nn.Sequential(
-            nn.BatchNorm2d(before),
-            self.activation(),
-            self._convolution(2 * growth, 1),
-            self._convolution(growth, 3, is_active=False),
-        )
+            return nn.Sequential(*first, self._bare(self._rounded(before / 2), 1), self._halving())
+        growth = self._rounded(width / 6)
+        body = nn.Sequential(*first, self._convolution(4 * growth, 1), self._bare(growth, 3))
         self.channels = before + growth
         return _Concatenation(body)
+
+    def _bare(self, width: int, kernel: int) -> nn.Module:
+        """Return a convolution with nothing behind it."""
+        layer = nn.Conv2d(self.channels, width, kernel, padding=kernel // 2, bias=False)
+        self.macs += layer.weight.numel() * self.side**2
+        self.channels = width
+        return layer
 
     def _fire(self, width: int, stride: int) -> nn.Module:
         squeezed = self._convolution(self._rounded(width / 4), 1, stride)
