@@ -31,13 +31,13 @@ def _facts(found: Deployment) -> tuple[tuple[str, str], ...]:
     floor = NOT_KNOWN
     if found.floor_us is not None and found.launch_floor_us is not None:
         each = format_latency_us(found.launch_floor_us)
-        floor = f"{format_latency_us(found.floor_us)} ({found.launches} operators that compute, {each} each)"
+        floor = f"{format_latency_us(found.floor_us)} ({found.launches} that compute, {each} each)"
     return (
         ("precision", found.precision),
         ("processor", found.processor),
         ("runtime", f"{found.runtime}{threads}"),
         ("predicted latency", latency),
-        ("of that, launching operators at any width", floor),
+        ("least time of its operators, at any width", floor),
     )
 
 

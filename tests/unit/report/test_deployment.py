@@ -43,7 +43,7 @@ def test_it_is_told_what_the_prediction_is_for_and_what_launches_take_of_it(depl
     assert "| processor | 256 Pascal cores |" in text
     assert "| runtime | TensorRT |" in text
     assert "| predicted latency | 400 us (as it came: 1.43 ms) |" in text  # 500 + 900 + 25
-    assert "190 us (2 operators that compute, 95 us each)" in text
+    assert "190 us (2 that compute, 95 us each)" in text
 
 
 def test_the_page_folds_the_operators_the_slowest_first_and_markdown_leaves_them_out(deployed: Report) -> None:
