@@ -16,7 +16,7 @@ from edgekd.models.rewrite import rebuild
 from edgekd.prune.groups import ChannelMap, find_groups
 from edgekd.prune.slicing import narrow
 from edgekd.search.memory import peak_memory
-from edgekd.search.plan_costs import cost_function
+from edgekd.search.plan_costs import cost_function, plan_cost
 from edgekd.search.space import WidthSpace, count_operators, width_space
 from edgekd.search.tables import CostTables, LinearOperators
 
@@ -89,6 +89,8 @@ def test_the_peak_of_memory_is_that_of_the_pruned_network(name):
         expected.append(peak_activations(rebuild(export_program(pruned, EXAMPLES))))
     assert memory.elements(widths).tolist() == expected
     assert memory.bytes(widths, "fp32").tolist() == [4 * elements for elements in expected]
+    costs = [plan_cost(rebuilt(name), channels, space.plan(row), load_target("rpi4"), "fp16", "gpu") for row in widths]
+    assert [cost.memory_bytes for cost in costs] == [2 * elements for elements in expected]
     full = space.widths(space.uniform(1.0)[None])
     assert int(memory.elements(full)[0]) == peak_activations(rebuilt(name))
 
