@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from edgekd.hardware.table_files import find_table
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
 from edgekd.profiling.connection import connect
-from edgekd.profiling.journal import Journal
+from edgekd.profiling.journal import Entry, Journal
 from edgekd.profiling.operators import OperatorSettings, measure_batch
 from edgekd.profiling.place import Place
 from edgekd.profiling.subjects import Subject, plan_subject
@@ -82,21 +83,26 @@ def main() -> None:
             measure_batch(device, batch, journal, SETTINGS, is_check=True)
     settings = []
     for setting in SETTINGS.each:
-        table = find_table("host", "cpu", setting.precision, threads=setting.threads, folder=profiles)
-        if table is None:
+        measured = find_table("host", "cpu", setting.precision, threads=setting.threads, folder=profiles)
+        if measured is None:
             raise SystemExit(f"no table of {setting} under {profiles}: edgekd profile ops --target host")
         entries = journal.best(setting, is_check=True)
-        networks = list(_networks(table, {e.network: e for e in entries}))
-        settings.append({"precision": setting.precision, "threads": setting.threads, **_summary(networks, table)})
-        _show(settings[-1])
-    document = {"seed": SEED, "machine": table.measured_on, "runtime": table.runtime_version, "settings": settings}
+        networks = list(_networks(measured, {e.network: e for e in entries}))
+        settings.append({"precision": setting.precision, "threads": setting.threads, **_summary(networks, measured)})
+    document = {
+        "seed": SEED,
+        "machine": measured.measured_on,
+        "runtime": measured.runtime_version,
+        "settings": settings,
+    }
+    print(table(settings))
     (RESULTS / "host_profile.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     journal.path.unlink()
 
 
-def _networks(table: MeasuredTable, entries: dict[str, object]) -> Iterator[dict[str, object]]:
+def _networks(found: MeasuredTable, entries: dict[str, Entry]) -> Iterator[dict[str, Any]]:
     for name, entry in entries.items():
-        prediction = predict_cost(table, entry.operators).latency_us
+        prediction = predict_cost(found, entry.operators).latency_us
         yield {
             "name": name,
             "mmacs": round(float(entry.operators.macs.sum()) / 1e6, 2),
@@ -106,7 +112,7 @@ def _networks(table: MeasuredTable, entries: dict[str, object]) -> Iterator[dict
         }
 
 
-def _summary(networks: list[dict[str, object]], table: MeasuredTable) -> dict[str, object]:
+def _summary(networks: list[dict[str, Any]], found: MeasuredTable) -> dict[str, Any]:
     measured, predicted, macs = (
         np.array([n[key] for n in networks]) for key in ("measured_us", "predicted_us", "mmacs")
     )
@@ -114,8 +120,8 @@ def _summary(networks: list[dict[str, object]], table: MeasuredTable) -> dict[st
     proportional = macs * np.median(measured / macs)
     low, high = np.array([n["interval_us"] for n in networks]).T
     return {
-        "networks_of_the_table": table.networks,
-        "rows": len(table.rows),
+        "networks_of_the_table": found.networks,
+        "rows": len(found.rows),
         "table": _errors(measured, predicted),
         "macs": _errors(measured, proportional),
         "interval_coverage": float(((measured >= low) & (measured <= high)).mean()),
@@ -132,13 +138,24 @@ def _errors(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     }
 
 
-def _show(found: dict[str, object]) -> None:
-    print(f"{found['precision']}, {found['threads']} threads, {len(found['networks'])} networks:")
-    for name in ("table", "macs"):
-        errors = found[name]
-        within = f"within 15 % {errors['within_15_percent']:.0%}, Spearman {errors['spearman']:.3f}"
-        print(f"  {name:<6} median error {errors['median_error']:.1%}, {within}")
-    print(f"  80 % intervals hold {found['interval_coverage']:.0%}")
+def table(settings: Sequence[Mapping[str, Any]]) -> str:
+    """Return the errors as Markdown, a row for each precision and number of threads."""
+    lines = [
+        "| | networks | median error | within 15 % | rank correlation | 80 % intervals hold | in proportion to MACs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for found in settings:
+        errors, macs = found["table"], found["macs"]
+        threads = "1 thread" if found["threads"] == 1 else f"{found['threads']} threads"
+        cells = (
+            f"{found['precision']}, {threads}",
+            str(len(found["networks"])),
+            *(f"{errors['median_error']:.1%}", f"{errors['within_15_percent']:.0%}", f"{errors['spearman']:.2f}"),
+            f"{found['interval_coverage']:.0%}",
+            f"{macs['median_error']:.0%}, {macs['within_15_percent']:.0%}, {macs['spearman']:.2f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

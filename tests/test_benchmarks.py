@@ -72,3 +72,9 @@ def test_the_table_of_recalibration_is_that_of_the_stored_results(monkeypatch: p
     assert stored["plans"] == len(stored["entries"])
     assert module.correlations(stored["entries"]) == stored["kendall_tau"]
     assert module.table(stored["kendall_tau"]) in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_the_closed_loop_is_that_of_the_stored_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = importlib.import_module("host_profile").table(_stored("host_profile")["settings"])
+    assert table in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
