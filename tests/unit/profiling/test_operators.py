@@ -9,18 +9,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from staircase import convolutions, staircase_us
+from torch import nn
 
 from edgekd.cli.app import run
 from edgekd.errors import ConnectionLostError, InputError
 from edgekd.hardware.cost import load_cost_model, predict_cost
 from edgekd.hardware.table_files import read_table
+from edgekd.models.load import from_module
 from edgekd.profiling.attribution import Shares, attribute
 from edgekd.profiling.connection import connect
 from edgekd.profiling.journal import Entry, Journal, set_aside
 from edgekd.profiling.operators import OperatorSettings, build_table, measure_operators
 from edgekd.profiling.place import Place
-from edgekd.profiling.subjects import suite_subject
+from edgekd.profiling.subjects import model_subjects, suite_subject
 from edgekd.profiling.table import fit_table, measuring_overhead_us
 
 MOST_MACS = 1e6
@@ -100,6 +103,22 @@ def test_a_network_of_the_suite_keeps_its_size_and_names_its_operators(number):
         computing = [n.name.partition("/")[0] for n in nodes if n.op_type in ("Conv", "Gemm", "Add", "Concat")]
         assert computing
         assert {owners[name] for name in computing} <= set(subject.operators.names)
+
+
+def test_networks_for_a_model_are_itself_and_others_of_the_widths_a_search_may_choose():
+    module = nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 24, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(24, 5),
+    )  # fmt: skip
+    source = model_subjects(from_module(module, (torch.zeros(2, 3, 8, 8),)), "a" * 64, 8)
+    subjects = [source(number) for number in range(8)]
+    made = [subject.operators.columns()["out_channels"].tolist() for subject in subjects]
+    assert made[0] == [32, 24, 24, 5]
+    assert {widths[0] for widths in made} <= {8, 16, 24, 32}
+    assert {widths[1] for widths in made} <= {8, 16, 24}
+    assert len({tuple(widths) for widths in made}) > 4
+    assert source(3).name == subjects[3].name
+    assert {subject.name[:12] for subject in subjects} == {"a" * 12}
 
 
 # The journal
