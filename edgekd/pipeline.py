@@ -24,6 +24,7 @@ from edgekd.report.document import write_report
 from edgekd.search.accuracy import recalibrate
 from edgekd.search.front import choose
 from edgekd.search.plan_costs import require_tables
+from edgekd.search.stopping import RULES
 from edgekd.stages import Stages
 from edgekd.store import RunFolder
 
@@ -81,7 +82,8 @@ def _search(journal: Journal, stages: Stages) -> tuple[tuple[Exported, ...], Par
         outcome.summary = "exported uncompressed"
     with journal.stage("search") as outcome:
         front = stages.search(exported)
-        outcome.summary = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
+        found = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
+        outcome.summary = f"{found}, ended by {RULES[front.ended_by]}"
     return exported, front
 
 

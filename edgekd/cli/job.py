@@ -12,7 +12,7 @@ import click
 
 from edgekd.cli.options import model_options, model_source
 from edgekd.errors import InputError
-from edgekd.quantities import parse_energy_uj, parse_latency_us, parse_size
+from edgekd.quantities import parse_duration_s, parse_energy_uj, parse_latency_us, parse_size
 from edgekd.records import Budget, Precision
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SETTINGS = (
     "task",
     "epochs",
+    "algorithm",
+    "surrogate",
     "evaluations",
+    "min_search_accuracy",
     "learning_rate",
     "holdout",
     "seed",
@@ -51,7 +54,20 @@ def job_options(command: _Function) -> _Function:
         click.option(
             "--holdout", type=click.Choice(["train", "test"]), help="Where validation images come from. [train]"
         ),
+        click.option("--time-budget", help="Time after which the search measures no more plans, for instance 20m."),
         click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]"),
+        click.option(
+            "--surrogate/--no-surrogate",
+            default=None,
+            help="Whether nsga2 and nsga3 search on predicted losses, or measure every plan. [--surrogate]",
+        ),
+        click.option(
+            "--objectives", help="Comma-separated: loss, latency, energy, size, macs, parameters. [the first 3]"
+        ),
+        click.option("--algorithm", help="nsga2, nsga3, random, uniform, or greedy. [nsga2]"),
+        click.option(
+            "--min-search-accuracy", type=float, help="What plans have to reach before any training, for instance 0.5."
+        ),
         click.option("--size-of", type=_PRECISIONS, help="Which file --max-size is for. [int8]"),
         click.option("--max-energy", help="Budget for the predicted energy of an inference, for instance 10mJ."),
         click.option("--max-latency", help="Budget for the predicted latency, for instance 3ms."),
@@ -104,6 +120,10 @@ def _recipe(options: dict[str, Any]) -> Any:
     for name in _SETTINGS:
         if options.get(name) is not None:
             values[name] = options[name]
+    if options.get("time_budget") is not None:
+        values["search_seconds"] = parse_duration_s(options["time_budget"], "--time-budget")
+    if options.get("objectives") is not None:
+        values["objectives"] = tuple(name.strip() for name in options["objectives"].split(","))
     if options.get("augment") is not None:
         values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
     from edgekd.data.augment import check_augmentations

@@ -5,7 +5,7 @@ what is not known is `None`, never zero.
 """
 
 from edgekd.records.device import Cores, Cost, Origin, Precision, Prediction, Processor, Source, Target
-from edgekd.records.plans import Candidate, ChannelGroup, Generation, ParetoFront, Plan, TensorSpec
+from edgekd.records.plans import Candidate, ChannelGroup, Generation, ParetoFront, Plan, SurrogateQuality, TensorSpec
 from edgekd.records.results import Artifact, Budget, Finding, Level, Metric, Parity, Report, Row, StageResult
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Row",
     "Source",
     "StageResult",
+    "SurrogateQuality",
     "Target",
     "TensorSpec",
 ]

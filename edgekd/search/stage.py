@@ -9,7 +9,7 @@ import numpy as np
 from torch import fx
 
 from edgekd.data import Samples
-from edgekd.errors import InfeasibleError, ModelError
+from edgekd.errors import InfeasibleError, ModelError, RecipeError
 from edgekd.events import EventLog
 from edgekd.export.size import SizeModel, fit_size
 from edgekd.inputs import Inputs
@@ -18,10 +18,14 @@ from edgekd.prune.groups import ChannelMap
 from edgekd.quantities import describe_metric, format_energy_uj, format_latency_us, format_share, format_size
 from edgekd.recipe import Recipe
 from edgekd.records import Budget, Generation, Metric, ParetoFront, Plan, Precision, Target
-from edgekd.search.accuracy import candidate_loss, candidate_network
+from edgekd.search.accuracy import candidate_network, candidate_score
+from edgekd.search.costs import CostFunction
 from edgekd.search.front import generation_document
+from edgekd.search.ledger import Score
 from edgekd.search.plan_costs import cost_function
-from edgekd.search.search import CostFunction, SearchSettings, search_widths, searched_limit
+from edgekd.search.problem import searched_limit
+from edgekd.search.search import search_widths
+from edgekd.search.settings import SearchSettings
 from edgekd.search.space import WidthSpace, count_operators, width_space
 from edgekd.store import RunFolder, write_json
 
@@ -54,7 +58,10 @@ def find_front(
     Raises:
         ModelError: Nothing can be pruned.
         InfeasibleError: Even the smallest network is over a budget.
+        TargetError: The target has no table for an objective.
+        RecipeError: An accuracy is to be kept, and the task has a metric that is better when lower.
     """
+    settings = _settings(recipe, inputs)
     space = width_space(channels, target.channel_multiple)
     if not space.choices:
         reasons = sorted({str(group.reason) for group in channels.groups})
@@ -71,22 +78,44 @@ def find_front(
     costs = cost_function(network, channels, space, target, size_model)
     recalibration = inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
 
-    def loss(plan: Plan) -> float:
+    def score(plan: Plan) -> Score:
         candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)
-        return candidate_loss(candidate, inputs.splits.search, inputs.normalization, inputs.task)
+        return candidate_score(candidate, inputs.splits.search, inputs.normalization, inputs.task)
 
     _require_feasible(network, channels, space, costs, budgets, inputs, recalibration)
     return search_widths(
         space,
         costs=costs,
-        loss=loss,
+        measure=score,
         budgets=budgets,
-        settings=SearchSettings(evaluations=recipe.evaluations, population=recipe.population, seed=recipe.seed),
+        settings=settings,
         journal=run.losses,
         on_progress=lambda done, total, best: on_progress(
             done, max(done, total), f"{done} plans, best loss within the budgets {best:.3f}"
         ),
         on_generation=_recorder(run),
+    )
+
+
+def _settings(recipe: Recipe, inputs: Inputs) -> SearchSettings:
+    least, metric = recipe.min_search_accuracy, inputs.task.metric
+    if least and not metric.higher_is_better:
+        raise RecipeError(
+            "recipe, min_search_accuracy",
+            expected="0, since the task's metric is better when lower",
+            found=f"{least} for {metric.name}",
+            hint="Leave it out: the search minimizes the task's loss.",
+        )
+    return SearchSettings(
+        evaluations=recipe.evaluations,
+        population=recipe.population,
+        seed=recipe.seed,
+        algorithm=recipe.algorithm,
+        objectives=recipe.objectives,
+        surrogate=recipe.surrogate,
+        patience=recipe.patience,
+        time_budget_s=recipe.search_seconds,
+        least_metric=least or None,
     )
 
 
@@ -102,10 +131,15 @@ def _recorder(run: RunFolder) -> Callable[[Generation], None]:
     def record(generation: Generation) -> None:
         path = run.generations / f"{generation.number:04}.json"
         write_json(path, generation_document(generation))
-        feasible = [c.objectives[0] for c in generation.candidates if c.violation <= 0]
         scalars = {"hypervolume": generation.hypervolume, "evaluations": generation.evaluations}
+        feasible = [c.loss for c in generation.candidates if c.loss is not None and c.violation <= 0]
         if feasible:
             scalars["best new loss"] = min(feasible)
+        quality = generation.surrogate
+        if quality is not None:
+            scalars["surrogate mean absolute error"] = quality.mean_absolute_error
+        if quality is not None and quality.kendall_tau is not None:
+            scalars["surrogate Kendall tau"] = quality.kendall_tau
         events.write(scalars, generation.number)
 
     return record

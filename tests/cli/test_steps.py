@@ -92,6 +92,33 @@ def test_a_front_s_plan_is_chosen_by_its_id(digits: Digits, tmp_path: Path, caps
     assert plans[0]["id"] in capsys.readouterr().err
 
 
+FOREIGN = {"widths": {"conv1": 8}, "objectives": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"candidates": [FOREIGN]}, "one width for each prunable group of this network"),
+        ({"candidates": [FOREIGN | {"id": "0123456789ab"}]}, "widths of plan 0123456789ab"),
+        ({"candidates": [FOREIGN | {"objectives": [None]}]}, "whole widths"),
+        ({"candidates": [FOREIGN | {"objectives": []}]}, "whole widths"),
+        ({"candidates": [{"widths": {"conv1": "wide"}}]}, "whole widths"),
+        ({"candidates": []}, "a plan or a front of plans"),
+        ({"candidates": 3}, "a plan or a front of plans"),
+        ([], "a plan or a front of plans"),
+    ],
+    ids=["another network", "changed", "no loss", "no objective", "no width", "empty", "no list", "no object"],
+)
+def test_a_front_that_is_stale_or_of_another_network_exits_with_2_and_says_what_it_holds(
+    digits: Digits, tmp_path: Path, capsys: Capture, document: object, told: str
+) -> None:
+    front = tmp_path / "front.json"
+    front.write_text(json.dumps(document))
+    assert run(["prune", str(digits.model), "--plan", str(front), "--output", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_export_writes_every_precision_of_the_target_as_a_file_that_runs(
     digits: Digits, tmp_path: Path, capsys: Capture
 ) -> None:
