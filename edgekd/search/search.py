@@ -74,10 +74,11 @@ def search_widths(
 
 def _run(evaluations: Evaluations, settings: SearchSettings) -> EndedBy:
     """Run the algorithm and return the rule that ended it."""
+    ended_by: EndedBy = "exhausted"
     evaluations.begin()
     try:
         ALGORITHMS[settings.algorithm](evaluations, settings)
     except SearchEnded as ended:
-        evaluations.close()
-        return ended.rule
-    return "exhausted"
+        ended_by = ended.rule
+    evaluations.close()
+    return ended_by

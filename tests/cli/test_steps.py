@@ -169,3 +169,40 @@ def test_a_search_gives_a_front_that_compress_goes_on_from(digits: Digits, tmp_p
     plan = f"{run_folder / 'search' / 'front.json'}#{best['id']}"
     assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "built"), "-q"]) == 0
     assert best["id"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--algorithm", "randon"], "Did you mean 'random'?"),
+        (["--objectives", "loss,latenci"], "Did you mean 'latency'?"),
+        (["--time-budget", "20"], "20m"),
+        (["--time-budget", "0s"], "above zero"),
+        (["--min-search-accuracy", "90"], "from 0.0 to 1.0"),
+        (["--objectives", "latency"], "smallest network is the answer"),
+    ],
+    ids=["algorithm", "objective", "no unit", "no time", "no share", "no loss"],
+)
+def test_settings_of_a_search_that_cannot_be_used_exit_with_2_and_say_what_can(
+    digits: Digits, tmp_path: Path, capsys: Capture, arguments: list[str], told: str
+) -> None:
+    job = [str(digits.model), "--data", str(digits.data), "--target", "rpi4", "--run", str(tmp_path / "run"), "-q"]
+    assert run(["search", *job, *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*"))  # nothing stands in the way of the search asked rightly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["nsga2", "nsga3", "random", "uniform", "greedy"])
+def test_every_algorithm_searches_in_one_command(
+    digits: Digits, tmp_path: Path, capsys: Capture, algorithm: str
+) -> None:
+    job = [str(digits.model), "--data", str(digits.data), "--target", "rpi4", "--run", str(tmp_path / "run"), "-q"]
+    limits = ["--evaluations", "16", "--time-budget", "10m", "--min-search-accuracy", "0.1"]
+    assert run(["search", *job, *limits, "--algorithm", algorithm, "--objectives", "loss,size", "--json"]) == 0
+    front = json.loads(capsys.readouterr().out)
+    assert front["algorithm"] == algorithm
+    assert front["objective_names"] == ["loss", "size_bytes"]
+    assert front["ended_by"] in ("evaluations", "exhausted")
+    assert front["evaluations"] <= 16
+    assert all(candidate["metric"] >= 0.1 for candidate in front["candidates"])

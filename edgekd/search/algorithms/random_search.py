@@ -17,7 +17,6 @@ def random(evaluations: Evaluations, settings: SearchSettings) -> None:
     Where hardly any random plan keeps the budgets, those nearest to them are taken.
     """
     generator = np.random.default_rng(settings.seed)
-    evaluations.generation(np.zeros((1, len(evaluations.problem.upper)), dtype=np.int64))
     while len(genes := _drawn(evaluations, generator)):
         evaluations.generation(genes[: settings.population])
 
