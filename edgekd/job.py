@@ -14,7 +14,15 @@ from typing import Any
 
 from edgekd import __version__
 from edgekd.data import Normalization
-from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError, UnknownNameError
+from edgekd.errors import (
+    ArtifactError,
+    InfeasibleError,
+    InputError,
+    OutputError,
+    RecipeError,
+    TargetError,
+    UnknownNameError,
+)
 from edgekd.inputs import Inputs, ModelSource
 from edgekd.recipe import Recipe, recipe_to_toml
 from edgekd.records import Budget, Plan, Target
@@ -68,7 +76,7 @@ def run_folder(job: Job, data_digest: str) -> Iterator[RunFolder]:
     run = open_run(job, data_digest)
     try:
         yield run
-    except (InfeasibleError, ArtifactError):
+    except (InfeasibleError, ArtifactError, RecipeError, TargetError):
         if job.is_resumed:
             raise
         for path in run.root.iterdir():

@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edgekd.errors import RecipeError, UnknownNameError
 
+ALGORITHM_NAMES = ("nsga2", "nsga3", "random", "uniform", "greedy")
+OBJECTIVE_NAMES = ("loss", "latency", "energy", "size", "memory", "macs", "parameters")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -41,8 +44,16 @@ class Recipe:
         search_samples: Images a candidate's loss is measured on.
         recalibration_samples: Training images that re-estimate a candidate's batch norm, calibrate ranges, and that
             importance looks at if it looks at data.
-        evaluations: Candidates whose loss is measured.
-        population: Candidates a generation of NSGA-II.
+        algorithm: How the search chooses candidates: `nsga2`, `nsga3`, `random`, `uniform` or `greedy`.
+        objectives: What the search minimizes, of `loss`, `latency`, `energy`, `size`, `memory`, `macs` and
+            `parameters`; none stands for loss, and latency and energy where the target has tables for them.
+        surrogate: Whether `nsga2` and `nsga3` search on predicted losses and measure only what they choose there.
+        evaluations: Candidates whose loss is measured, at the most.
+        population: Candidates a generation of the search.
+        search_seconds: After which the search measures no more candidates; 0 is no limit.
+        patience: Generations without growth of the hypervolume that end the search; 0 is never.
+        min_search_accuracy: What a candidate's metric on the `search` samples has to reach before any training, where
+            higher is better; 0 is nothing.
         baseline: Also train the uncompressed network as long, as the fine-tuned-only baseline.
         size_of: Which ONNX file a size budget is for.
         task: What loss and metric are, by name; `edgekd.tasks.load_task` knows the names.
@@ -68,13 +79,24 @@ class Recipe:
     min_width: float = 0.0
     search_samples: int = 1024
     recalibration_samples: int = 512
+    algorithm: str = "nsga2"
+    objectives: tuple[str, ...] = ()
+    surrogate: bool = True
     evaluations: int = 192
     population: int = 24
+    search_seconds: float = 0.0
+    patience: int = 0
+    min_search_accuracy: float = 0.0
     baseline: bool = False
     size_of: Literal["fp32", "fp16", "int8"] = "int8"
     task: str = "classification"
 
     def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHM_NAMES:
+            raise UnknownNameError("recipe, algorithm", self.algorithm, ALGORITHM_NAMES)
+        for objective in self.objectives:
+            if objective not in OBJECTIVE_NAMES:
+                raise UnknownNameError("recipe, objectives", objective, OBJECTIVE_NAMES)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -113,6 +135,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "recalibration_samples": (2, 10_000_000),
     "evaluations": (1, 10_000_000),
     "population": (4, 100_000),
+    "search_seconds": (0.0, 1e9),
+    "patience": (0, 1_000_000),
+    "min_search_accuracy": (0.0, 1.0),
 }
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,14 @@ OTHER = Recipe(
     min_width=0.25,
     search_samples=1,
     recalibration_samples=2,
+    algorithm="random",
+    objectives=("loss", "size"),
+    surrogate=False,
     evaluations=1,
     population=4,
+    search_seconds=1200.0,
+    patience=5,
+    min_search_accuracy=0.5,
     baseline=True,
     size_of="fp32",
     task="regression",
@@ -70,6 +77,17 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path: Path) -> None:
     assert caught.value.found == "'learningrate'"
     assert "Did you mean 'learning_rate'?" in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "near"),
+    [({"algorithm": "nsga"}, "nsga"), ({"objectives": ("loss", "energi")}, "energy")],
+    ids=["algorithm", "objective"],
+)
+def test_an_unknown_algorithm_or_objective_names_the_nearest_known_one(setting: dict[str, Any], near: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{near}") as caught:
+        Recipe(**setting)
+    assert caught.value.where == f"recipe, {next(iter(setting))}"
 
 
 @pytest.mark.parametrize(
