@@ -140,20 +140,9 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
         DeviceError: The device has no such runtime, sensor or core, or cannot run the file.
         ConnectionLostError: The device is gone.
     """
-    content = _read(path)
+    content = read_onnx(path)
     digest = device.send_model(content)
-    asked: dict[str, Any] = {
-        "digest": digest,
-        "threads": settings.threads,
-        "pin": None if settings.pin is None else list(settings.pin),
-        "providers": list(_PROVIDERS[settings.provider]),
-        "warmup_s": settings.warmup_s,
-        "min_runs": settings.min_runs,
-        "max_runs": settings.max_runs,
-        "max_s": settings.max_s,
-        "tolerance": settings.tolerance,
-        "limit_s": settings.limit_s,
-    }
+    asked = request_of(digest, settings)
     timeout_s = settings.limit_s + 30.0
     energy = {"sensor": settings.sensor, "energy_s": settings.energy_s, "idle_s": settings.idle_s}
     found = device.request("measure", timeout_s=timeout_s, **asked, **energy)
@@ -182,7 +171,28 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
     )
 
 
-def _read(path: Path) -> bytes:
+def request_of(digest: str, settings: Settings) -> dict[str, Any]:
+    """Return the fields of a request to measure the latency of a model that has been sent."""
+    return {
+        "digest": digest,
+        "threads": settings.threads,
+        "pin": None if settings.pin is None else list(settings.pin),
+        "providers": list(_PROVIDERS[settings.provider]),
+        "warmup_s": settings.warmup_s,
+        "min_runs": settings.min_runs,
+        "max_runs": settings.max_runs,
+        "max_s": settings.max_s,
+        "tolerance": settings.tolerance,
+        "limit_s": settings.limit_s,
+    }
+
+
+def read_onnx(path: Path) -> bytes:
+    """Return the bytes of an ONNX file.
+
+    Raises:
+        ArtifactError: It cannot be read, or is another kind of file.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:

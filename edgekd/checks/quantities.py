@@ -1,0 +1,173 @@
+"""What can be bounded: how it is written in options and files, shown, and known from a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+from edgekd.errors import InputError
+from edgekd.quantities import (
+    format_count,
+    format_energy_uj,
+    format_latency_us,
+    format_share,
+    parse_energy_uj,
+    parse_latency_us,
+    parse_share,
+    parse_size,
+)
+from edgekd.records import Metric, Prediction, Row
+from edgekd.report.view import format_quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of one quantity of an artifact.
+
+    `how` says where it comes from, as "predicted (fitted)"; nothing of what stands in the file itself. `low` and `high`
+    are the spread of a measurement, within which a bound is neither kept nor broken. `source` tells predictions apart
+    that must not be compared with each other.
+    """
+
+    value: float
+    how: str = ""
+    low: float | None = None
+    high: float | None = None
+    is_extrapolated: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """Something that can be bounded: its word in messages, its key in files, how it is read and written.
+
+    `of_row` is what a report knows of it; `noise` is the share and the amount by which it may be worse than a baseline.
+    """
+
+    word: str
+    key: str
+    parse: Callable[[str, str], float]
+    show: Callable[[float], str]
+    of_row: Callable[[Row], Known | None]
+    lower_is_better: bool = True
+    advice: str = "Compress further, or raise the budget."
+    noise: tuple[float, float] = (0.01, 0.0)
+
+    @property
+    def option(self) -> str:
+        """The option that sets it."""
+        return f"--{self.key.replace('_', '-')}"
+
+    @property
+    def code(self) -> str:
+        """How the codes of findings about it begin."""
+        return self.word.lower()
+
+
+def parse_count(text: str, where: str) -> float:
+    """Return a number of parameters or MACs from for instance `850k`, `1.2M` or `40000`.
+
+    Raises:
+        InputError: The text is not a count above zero.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kMGT]?)\s*", text)
+    value = float(found[1]) * 1000.0 ** " kMGT".index(found[2] or " ") if found else 0.0
+    if value < 1:
+        raise InputError(
+            where, expected="a count above zero", found=f"'{text[:40]}'", hint="Write it like 850k. Units: k, M, G, T."
+        )
+    return value
+
+
+def parse_opset(text: str, where: str) -> float:
+    """Return the number of an operator set.
+
+    Raises:
+        InputError: The text is no whole number from 1 to 999.
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise InputError(where, expected="an operator set", found=f"'{text[:40]}'", hint="Write it like 17.")
+    return int(text)
+
+
+def _predicted(prediction: Prediction | None) -> Known | None:
+    if prediction is None:
+        return None
+    return Known(
+        value=prediction.value,
+        how=f"predicted ({prediction.origin})",
+        is_extrapolated=prediction.extrapolated,
+        source=prediction.source,
+    )
+
+
+def _accuracy(metric: Metric | None) -> Known | None:
+    # A metric that is better when it is lower, or is no share, is no accuracy.
+    if metric is None or metric.unit != "share" or not metric.higher_is_better:
+        return None
+    return Known(value=metric.value, how=f"measured ({metric.name}, n = {metric.samples:,})", source=metric.name)
+
+
+QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
+    {
+        "size_bytes": Quantity(
+            word="size",
+            key="max_size",
+            parse=parse_size,
+            show=partial(format_quantity, "size_bytes"),
+            of_row=lambda row: Known(value=row.size_bytes),
+            noise=(0.01, 1000.0),
+        ),
+        "parameters": Quantity(
+            word="parameters",
+            key="max_parameters",
+            parse=parse_count,
+            show=format_count,
+            of_row=lambda row: Known(value=row.parameters),
+        ),
+        "macs": Quantity(
+            word="MACs",
+            key="max_macs",
+            parse=parse_count,
+            show=format_count,
+            of_row=lambda row: Known(value=row.macs),
+        ),
+        "latency_us": Quantity(
+            word="latency",
+            key="max_latency",
+            parse=parse_latency_us,
+            show=format_latency_us,
+            of_row=lambda row: _predicted(row.latency_us),
+            noise=(0.05, 50.0),
+        ),
+        "energy_uj": Quantity(
+            word="energy",
+            key="max_energy",
+            parse=parse_energy_uj,
+            show=format_energy_uj,
+            of_row=lambda row: _predicted(row.energy_uj),
+            noise=(0.05, 50.0),
+        ),
+        "accuracy": Quantity(
+            word="accuracy",
+            key="min_accuracy",
+            parse=parse_share,
+            show=format_share,
+            of_row=lambda row: _accuracy(row.accuracy),
+            lower_is_better=False,
+            advice="Train longer or compress less, or lower the bound.",
+            noise=(0.005, 0.005),
+        ),
+        "opset": Quantity(
+            word="opset",
+            key="max_opset",
+            parse=parse_opset,
+            show=lambda value: f"{value:.0f}",
+            of_row=lambda _: None,
+            advice="Export with an older operator set.",
+        ),
+    }
+)
