@@ -6,7 +6,6 @@ like any other, and so that nothing heavy is loaded here.
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from edgekd import __version__
 from edgekd.agent.sensors import find_sensors
 from edgekd.hardware.target import load_target, target_names
 
@@ -82,7 +82,7 @@ def _python() -> Part:
         name="python",
         purpose="run EdgeKD",
         is_there=sys.version_info >= _LEAST_PYTHON,
-        found=f"{version}, {platform.system()} {platform.machine()}, EdgeKD {importlib.metadata.version('edgekd')}",
+        found=f"{version}, {platform.system()} {platform.machine()}, EdgeKD {__version__}",
         remedy="Install Python 3.11 or later.",
     )
 

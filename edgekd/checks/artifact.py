@@ -25,8 +25,8 @@ _RUN_HINT = "Check the run folder, whose report knows the {word}."
 class Question:
     """What is asked of every artifact.
 
-    `target` is the device whose runtime has to have the operators; `measured` are latencies measured here, by resolved
-    path.
+    `target` is the device whose runtime has to have the operators. `measured` are latencies measured here, by
+    path, and `unmeasured` the reasons for which there is none.
     """
 
     limits: tuple[Limit, ...] = ()
@@ -34,6 +34,7 @@ class Question:
     baseline: Path | None = None
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
     measured: Mapping[Path, Known] = field(default_factory=dict)
+    unmeasured: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,9 @@ def check_item(item: Item, question: Question, baseline: Baseline | None, before
     findings += [*graph_findings, *budget_findings]
     if size_bytes:
         findings += warn_of_external_data(item.path, item.subject)
+    if item.path in question.unmeasured:
+        message = f"it could not be measured: {question.unmeasured[item.path]}"
+        findings.append(error_finding("not-measured", item.subject, message, "Run it in onnxruntime by hand."))
     if graph is not None and question.target is not None:
         findings += check_runtime(item.subject, graph, _runtime(item, question.target))
     if baseline is not None and size_bytes:
@@ -135,9 +139,10 @@ def _known(item: Item, question: Question, size_bytes: int | None, graph: GraphS
     if graph is not None:
         known["opset"] = Known(value=graph.opset)
         known.setdefault("parameters", Known(value=graph.parameters, how="stored"))
-    if question.measured:
-        measured = question.measured.get(item.path.resolve())
-        known |= {} if measured is None else {"latency_us": measured}
+    if item.path in question.measured:
+        known["latency_us"] = question.measured[item.path]
+    elif item.path in question.unmeasured:
+        known.pop("latency_us", None)
     return known
 
 

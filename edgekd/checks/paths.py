@@ -32,7 +32,8 @@ def check(paths: Sequence[Path], question: Question) -> Checked:
     is asked. A folder is taken for a run: its report's verdict, and every artifact that has a card or stands in the
     report. Latency and energy are those that the report predicts, unless they were measured.
     """
-    baseline, findings = None, list[Finding]()
+    baseline: Baseline | None = None
+    findings: list[Finding] = []
     if question.baseline is not None:
         baseline, findings = read_baseline(question.baseline, question.tolerances)
     checked = Checked(findings=tuple(findings))

@@ -42,13 +42,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """Something that can be bounded: its word in messages, its key in files, how it is read and written.
+    """Something that can be bounded: its word in messages, its key in files, its option, how it is read and written.
 
     `of_row` is what a report knows of it; `noise` is the share and the amount by which it may be worse than a baseline.
     """
 
     word: str
     key: str
+    metavar: str
+    text: str
     parse: Callable[[str, str], float]
     show: Callable[[float], str]
     of_row: Callable[[Row], Known | None]
@@ -116,6 +118,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "size_bytes": Quantity(
             word="size",
             key="max_size",
+            metavar="SIZE",
+            text="Most bytes a file may have: B, KB, MB, KiB, MiB.",
             parse=parse_size,
             show=partial(format_quantity, "size_bytes"),
             of_row=lambda row: Known(value=row.size_bytes),
@@ -124,6 +128,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "parameters": Quantity(
             word="parameters",
             key="max_parameters",
+            metavar="COUNT",
+            text="Most parameters: 850k, 1.2M.",
             parse=parse_count,
             show=format_count,
             of_row=lambda row: Known(value=row.parameters),
@@ -131,6 +137,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "macs": Quantity(
             word="MACs",
             key="max_macs",
+            metavar="COUNT",
+            text="Most multiply-accumulates of an inference: 40M, 1.2G.",
             parse=parse_count,
             show=format_count,
             of_row=lambda row: Known(value=row.macs),
@@ -138,6 +146,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "latency_us": Quantity(
             word="latency",
             key="max_latency",
+            metavar="TIME",
+            text="Longest latency, predicted or, with --measure, measured: us, ms, s.",
             parse=parse_latency_us,
             show=format_latency_us,
             of_row=lambda row: _predicted(row.latency_us),
@@ -146,6 +156,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "energy_uj": Quantity(
             word="energy",
             key="max_energy",
+            metavar="ENERGY",
+            text="Most predicted energy of an inference: uJ, mJ, J.",
             parse=parse_energy_uj,
             show=format_energy_uj,
             of_row=lambda row: _predicted(row.energy_uj),
@@ -154,6 +166,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "accuracy": Quantity(
             word="accuracy",
             key="min_accuracy",
+            metavar="SHARE",
+            text="Least accuracy of the file on test data: 0.92 or 92%.",
             parse=parse_share,
             show=format_share,
             of_row=lambda row: _accuracy(row.accuracy),
@@ -164,6 +178,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "opset": Quantity(
             word="opset",
             key="max_opset",
+            metavar="NUMBER",
+            text="Newest operator set a file may need.",
             parse=parse_opset,
             show=lambda value: f"{value:.0f}",
             of_row=lambda _: None,

@@ -15,7 +15,8 @@ from edgekd.checks import check as check_artifacts
 from edgekd.checks.config import Config, find_config, parse_tolerances, read_config
 from edgekd.checks.quantities import QUANTITIES
 from edgekd.checks.render import to_github, to_json, to_markdown, to_text
-from edgekd.errors import ExportError, OutputError
+from edgekd.errors import DeviceError, ExportError, OutputError
+from edgekd.report.escape import printable
 from edgekd.store import write_text
 
 if TYPE_CHECKING:
@@ -25,22 +26,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _FORMATS: Mapping[str, Callable[[Checked], str]] = MappingProxyType(
     {"text": to_text, "json": to_json, "markdown": to_markdown, "github": to_github}
 )
-_BUDGETS = {
-    "size_bytes": ("SIZE", "Most bytes a file may have: B, KB, MB, KiB, MiB."),
-    "parameters": ("COUNT", "Most parameters: 850k, 1.2M."),
-    "macs": ("COUNT", "Most multiply-accumulates of an inference: 40M, 1.2G."),
-    "latency_us": ("TIME", "Longest latency, predicted or, with --measure, measured: us, ms, s."),
-    "energy_uj": ("ENERGY", "Most predicted energy of an inference: uJ, mJ, J."),
-    "accuracy": ("SHARE", "Least accuracy of the file on test data: 0.92 or 92%."),
-    "opset": ("NUMBER", "Newest operator set a file may need."),
-}
 
 
 def _budget_options(command: _Function) -> _Function:
     """Add an option for each quantity that can be bounded."""
-    for quantity, about in reversed(QUANTITIES.items()):
-        metavar, text = _BUDGETS[quantity]
-        command = click.option(about.option, quantity, metavar=metavar, help=text)(command)
+    for quantity, about in reversed(tuple(QUANTITIES.items())):
+        command = click.option(about.option, quantity, metavar=about.metavar, help=about.text)(command)
     return command
 
 
@@ -110,12 +101,14 @@ def _question(paths: tuple[Path, ...], asked: Config, options: dict[str, Any]) -
     # An option is for every file: it takes the place of the file's tables too.
     settled = {limit.quantity for limit in given}
     limits = (*(limit for limit in asked.limits if limit.quantity not in settled), *given)
+    measured, unmeasured = _measured(paths, limits, options) if options["measure"] else ({}, {})
     return Question(
         limits=limits,
         target=_target(options["target_name"] or asked.target),
         baseline=options["baseline"] or asked.baseline,
         tolerances={**asked.tolerances, **parse_tolerances(options["tolerance"], "--tolerance")},
-        measured=_measured(paths, limits, options) if options["measure"] else {},
+        measured=measured,
+        unmeasured=unmeasured,
     )
 
 
@@ -127,29 +120,37 @@ def _target(name: str | None) -> Target | None:
     return load_target(name)
 
 
-def _measured(paths: tuple[Path, ...], limits: tuple[Limit, ...], options: dict[str, Any]) -> dict[Path, Known]:
-    """Return the measured latency of every file that a latency budget is for."""
+def _measured(
+    paths: tuple[Path, ...], limits: tuple[Limit, ...], options: dict[str, Any]
+) -> tuple[dict[Path, Known], dict[Path, str]]:
+    """Return the measured latency of every file that a latency budget is for, and why others have none."""
     from edgekd.profiling.connection import connect, parse_place
     from edgekd.profiling.model import Settings
     from edgekd.profiling.spread import measure_spread
 
     files = list(artifacts_of(paths, limits, "latency_us"))
-    found = {}
     settings = Settings(threads=options["threads"], max_s=5.0)
-    if files:
-        with connect(parse_place(options["place"])) as device:
-            for path in files:
+    found: dict[Path, Known] = {}
+    failed: dict[Path, str] = {}
+    if not files:
+        return found, failed
+    with connect(parse_place(options["place"])) as device:
+        for path in files:
+            try:
                 spread = measure_spread(device, path, settings)
-                for warning in spread.warnings:
-                    click.echo(f"warning: {warning}", err=True)
-                found[path.resolve()] = Known(
-                    value=spread.median_us,
-                    low=spread.low_us,
-                    high=spread.high_us,
-                    how=f"measured ({spread.runtime}, {spread.runs} runs)",
-                    source=f"{spread.runtime} on {device.name}",
-                )
-    return found
+            except DeviceError as error:
+                failed[path] = error.found
+                continue
+            for warning in spread.warnings:
+                click.echo(f"warning: {printable(warning)}", err=True)
+            found[path] = Known(
+                value=spread.median_us,
+                low=spread.low_us,
+                high=spread.high_us,
+                how=f"measured ({spread.runtime}, {spread.runs} runs)",
+                source=f"{spread.runtime} on {device.name}",
+            )
+    return found, failed
 
 
 def _append_summary(checked: Checked) -> None:

@@ -63,7 +63,7 @@ def test_a_bound_inside_the_spread_of_a_measurement_is_neither_kept_nor_broken(
     make_run: Make, low: float, high: float, limit: float, verdict: str
 ) -> None:
     run = make_run()
-    path = (run / "artifacts" / "model.int8.onnx").resolve()
+    path = run / "artifacts" / "model.int8.onnx"
     measured = Known(value=100.0, low=low, high=high, how="measured")
     question = Question(limits=(Limit(quantity="latency_us", limit=limit),), measured={path: measured})
     checked = check([run], question)
