@@ -38,7 +38,7 @@ def test_ctrl_c_leaves_a_run_that_the_printed_command_goes_on_with(digits: Digit
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if line]
     assert lines[-2].startswith("interrupted: everything that was finished is kept.")
     printed = shlex.split(lines[-1])
     assert printed == ["edgekd", *arguments, "--resume"]
