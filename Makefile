@@ -43,4 +43,5 @@ bench: venv
 	$(BIN)/python benchmarks/slicing.py
 	$(BIN)/python benchmarks/onnx_export.py
 	$(BIN)/python benchmarks/population.py
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/resnet56_cifar10.py

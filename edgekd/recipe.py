@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import re
+import textwrap
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +149,36 @@ def recipe_to_toml(recipe: Recipe) -> str:
     values = dataclasses.asdict(recipe)
     # JSON's numbers, strings, booleans and lists are TOML's too.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+
+
+def commented_toml(recipe: Recipe) -> str:
+    """Return the recipe as TOML with what every setting means, as the class says it, and its range above it."""
+    meanings = _meanings()
+    blocks = []
+    for line in recipe_to_toml(recipe).splitlines():
+        name = line.partition(" ")[0]
+        text = f"{meanings[name]}{_choices(name)}"
+        blocks.append("\n".join([*textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# "), line]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _meanings() -> dict[str, str]:
+    """Return what the docstring of the class says of each setting, on one line."""
+    text = inspect.cleandoc(Recipe.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", meaning) for name, meaning in entries}
+
+
+def _choices(name: str) -> str:
+    if name in _RANGES:
+        low, high = _RANGES[name]
+        return f" From {_written(low)} to {_written(high)}."
+    kind = get_type_hints(Recipe)[name]
+    return f" One of {', '.join(map(json.dumps, get_args(kind)))}." if get_origin(kind) is Literal else ""
+
+
+def _written(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekd.cli.job import job_options, make_job
 from edgekd.cli.options import compute_options
+from edgekd.cli.progress import progress_option, shown_progress
 from edgekd.quantities import format_count, format_energy_uj, format_latency_us, format_size
 
 if TYPE_CHECKING:
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 @click.command(epilog="\b\nExample:\n  edgekd search model.pt2 --data images/ --target rpi4 --max-size 250KB")
 @job_options
 @compute_options
-def search(as_json: bool, quiet: bool, **options: Any) -> None:
+@progress_option
+def search(as_json: bool, quiet: bool, progress_form: str, **options: Any) -> None:
     """Search the widths of a network for a device; `compress --resume` with the same options goes on from there."""
     from edgekd.pipeline import search as run_search
-    from edgekd.progress import Lines, Silent
     from edgekd.search.front import front_document
 
     job = make_job(options)
-    front = run_search(job, Silent() if quiet else Lines(sys.stderr))
+    with shown_progress(job, progress_form, quiet=quiet) as progress:
+        front = run_search(job, progress)
     click.echo(json.dumps(front_document(front), indent=2) if as_json else _text(front))
     click.echo(f"front: {job.run / 'search' / 'front.json'}", err=True)
 
