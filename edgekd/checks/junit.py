@@ -26,7 +26,7 @@ _COMPARED = ("-over-budget", "-under-budget", "-regression", "-inconclusive", "-
 def to_junit(checked: Checked) -> str:
     """Return one XML document."""
     suites = ElementTree.Element("testsuites", name="edgekd check")
-    everything = [*checked.findings, *checked.comparisons]
+    everything: list[Finding | Comparison] = [*checked.findings, *checked.comparisons]
     for subject in dict.fromkeys(item.subject for item in everything):
         findings = [finding for finding in checked.findings if finding.subject == subject]
         comparisons = [comparison for comparison in checked.comparisons if comparison.subject == subject]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekd.checks.findings import error_finding, warning_finding
 from edgekd.checks.quantities import QUANTITIES, Known, Quantity
-from edgekd.records import Budget, Finding
+from edgekd.records import Budget, Finding, Precision
 from edgekd.report.view import EXTRAPOLATED
 
 Status = Literal["pass", "fail", "inconclusive"]
@@ -26,7 +26,7 @@ class Limit:
     limit: float
     origin: str = ""
     files: str | None = None
-    precision: str | None = None
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:

@@ -14,7 +14,7 @@ from edgekd.checks.findings import error_finding, finding_of
 from edgekd.checks.limits import Limit, as_limit, effective
 from edgekd.checks.quantities import QUANTITIES
 from edgekd.errors import ArtifactError
-from edgekd.records import Artifact, Budget, Finding, Report, Row
+from edgekd.records import Artifact, Budget, Finding, Precision, Report, Row
 from edgekd.report.collect import is_compressed
 from edgekd.report.document import read_report
 from edgekd.store import RunFolder
@@ -111,7 +111,9 @@ def _bound(
     A limit that names no files is for the precision that the run's own budget on that quantity is for, and not for the
     baselines of the run.
     """
-    own = {budget.quantity: budget.precision for budget in report.budgets} if report else {}
+    own: dict[str, Precision | None] = (
+        {budget.quantity: budget.precision for budget in report.budgets} if report else {}
+    )
     meant = (replace(it, precision=own.get(it.quantity, it.precision)) if it.files is None else it for it in limits)
     return effective(tuple(limit for limit in meant if _binds(limit, card, row)), run / card.path)
 

@@ -95,6 +95,10 @@ def parse_opset(text: str, where: str) -> float:
     return int(text)
 
 
+def _show_count(count: float) -> str:
+    return format_count(round(count))
+
+
 def _predicted(prediction: Prediction | None) -> Known | None:
     if prediction is None:
         return None
@@ -131,7 +135,7 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
             metavar="COUNT",
             text="Most parameters: 850k, 1.2M.",
             parse=parse_count,
-            show=format_count,
+            show=_show_count,
             of_row=lambda row: Known(value=row.parameters),
         ),
         "macs": Quantity(
@@ -140,7 +144,7 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
             metavar="COUNT",
             text="Most multiply-accumulates of an inference: 40M, 1.2G.",
             parse=parse_count,
-            show=format_count,
+            show=_show_count,
             of_row=lambda row: Known(value=row.macs),
         ),
         "latency_us": Quantity(

@@ -58,6 +58,7 @@ def _budget_options(command: _Function) -> _Function:
 @click.pass_context
 def check(
     context: click.Context,
+    /,
     paths: tuple[Path, ...],
     output_format: str,
     as_json: bool,
