@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edgekd.errors import RecipeError, UnknownNameError
+from edgekd.records.distillation import PLAIN, Term, read_terms, terms_to_toml, weight_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,9 @@ class Recipe:
         baseline: Also train the uncompressed network as long, as the fine-tuned-only baseline.
         size_of: Which ONNX file a size budget is for.
         task: What loss and metric are, by name; `edgekd.tasks.load_task` knows the names.
+        curriculum: Whether examples the teacher finds easy count first; half-way through the training all count.
+        balance: Whether the gradients of all terms are brought to one size before their weights.
+        distill: The terms of the loss; the task's own and soft targets by default.
     """
 
     seed: int = 0
@@ -63,6 +67,9 @@ class Recipe:
     baseline: bool = False
     size_of: Literal["fp32", "fp16", "int8"] = "int8"
     task: str = "classification"
+    curriculum: bool = False
+    balance: bool = False
+    distill: tuple[Term, ...] = PLAIN
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -74,6 +81,14 @@ class Recipe:
                     found=str(value),
                     hint="The defaults are in docs/recipe.md.",
                 )
+        weights = [weight_of(term, self.soft_weight) for term in self.distill]
+        if sum(weights) <= 0:
+            raise RecipeError(
+                "recipe, distill",
+                expected="terms whose weights sum to more than 0",
+                found=f"weights {', '.join(f'{w:g}' for w in weights)}" if weights else "no term",
+                hint="docs/distillation.md has examples.",
+            )
 
     @property
     def quantized_epochs(self) -> int:
@@ -107,9 +122,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def recipe_to_toml(recipe: Recipe) -> str:
     """Return the recipe as TOML, every setting written out."""
-    values = dataclasses.asdict(recipe)
+    values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    terms = terms_to_toml(values.pop("distill"))
     # JSON's numbers, strings, booleans and lists are TOML's too.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()) + terms
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -134,6 +150,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _converted(path: Path, name: str, value: Any, wanted: Any) -> Any:
+    if name == "distill":
+        return read_terms(f"{path}, distill", value)
     if wanted is float and type(value) is int:
         return float(value)
     if name == "augmentations" and isinstance(value, list) and all(isinstance(v, str) for v in value):
