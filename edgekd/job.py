@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import json
 import platform
 import shutil
 from collections.abc import Iterator
@@ -188,7 +189,7 @@ def provenance(job: Job, inputs: Inputs) -> tuple[tuple[str, str], ...]:
         ("splits", inputs.splits.rule),
         *((f"split {r.name}", f"{r.samples:,} {noun}, digest {r.digest}") for r in inputs.splits.records),
         ("normalization", _told(normalization)),
-        ("recipe", ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(job.recipe).items())),
+        ("recipe", ", ".join(line.replace(" = ", "=") for line in recipe_to_toml(job.recipe).splitlines() if line)),
         ("machine", f"{platform.machine()}, Python {platform.python_version()}"),
         ("libraries", ", ".join(f"{name} {version}" for name in _LIBRARIES if (version := _version(name)))),
     ]
@@ -209,7 +210,7 @@ def _version(name: str) -> str | None:
 
 
 def _manifest(job: Job, data_digest: str) -> dict[str, Any]:
-    """What must be equal for a run to be gone on with; the paths may change, the contents may not."""
+    """What must be equal for a run to be gone on with, as JSON gives it back; paths may change, contents may not."""
     digest = file_digest(job.source.path) if job.source.path.is_file() else None
     budgets = [dataclasses.asdict(budget) for budget in job.budgets]
     recipe = dataclasses.asdict(job.recipe)
@@ -225,7 +226,7 @@ def _manifest(job: Job, data_digest: str) -> dict[str, Any]:
         "std": _listed(job.source.std),
         "target": job.target.name,
         "budgets": budgets,
-        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()},
+        "recipe": json.loads(json.dumps(recipe)),
         "with_tvm": job.with_tvm,
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edgekd.errors import RecipeError, UnknownNameError
+from edgekd.records.distillation import PLAIN, Term, read_terms, terms_in_line, terms_to_toml, weight_of
 
 ALGORITHM_NAMES = ("nsga2", "nsga3", "random", "uniform", "greedy")
 OBJECTIVE_NAMES = ("loss", "latency", "energy", "size", "memory", "macs", "parameters")
@@ -60,6 +61,9 @@ class Recipe:
         baseline: Also train the uncompressed network as long, as the fine-tuned-only baseline.
         size_of: Which ONNX file a size budget is for.
         task: What loss and metric are, by name; `edgekd.tasks.load_task` knows the names.
+        curriculum: Whether examples the teacher finds easy count first; half-way through the training all count.
+        balance: Whether the gradients of all terms are brought to one size before their weights.
+        distill: The terms of the loss; the task's own and soft targets by default.
     """
 
     seed: int = 0
@@ -93,6 +97,9 @@ class Recipe:
     baseline: bool = False
     size_of: Literal["fp32", "fp16", "int8"] = "int8"
     task: str = "classification"
+    curriculum: bool = False
+    balance: bool = False
+    distill: tuple[Term, ...] = PLAIN
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHM_NAMES:
@@ -109,6 +116,14 @@ class Recipe:
                     found=str(value),
                     hint="The defaults are in docs/recipe.md.",
                 )
+        weights = [weight_of(term, self.soft_weight) for term in self.distill]
+        if sum(weights) <= 0:
+            raise RecipeError(
+                "recipe, distill",
+                expected="terms whose weights sum to more than 0",
+                found=f"weights {', '.join(f'{w:g}' for w in weights)}" if weights else "no term",
+                hint="docs/distillation.md has examples.",
+            )
 
     @property
     def quantized_epochs(self) -> int:
@@ -146,19 +161,26 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def recipe_to_toml(recipe: Recipe) -> str:
     """Return the recipe as TOML, every setting written out."""
-    values = dataclasses.asdict(recipe)
+    values = toml_values(recipe)
+    del values["distill"]
+    return "".join(f"{name} = {value}\n" for name, value in values.items()) + terms_to_toml(recipe.distill)
+
+
+def toml_values(recipe: Recipe) -> dict[str, str]:
+    """Return every setting by its name, as TOML on one line."""
+    values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    terms = terms_in_line(values.pop("distill"))
     # JSON's numbers, strings, booleans and lists are TOML's too.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    return {name: json.dumps(value) for name, value in values.items()} | {"distill": terms}
 
 
 def commented_toml(recipe: Recipe) -> str:
     """Return the recipe as TOML with what every setting means, as the class says it, and its range above it."""
     meanings = _meanings()
     blocks = []
-    for line in recipe_to_toml(recipe).splitlines():
-        name = line.partition(" ")[0]
-        text = f"{meanings[name]}{_choices(name)}"
-        blocks.append("\n".join([*textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# "), line]))
+    for name, value in toml_values(recipe).items():
+        told = textwrap.wrap(f"{meanings[name]}{_choices(name)}", 100, initial_indent="# ", subsequent_indent="# ")
+        blocks.append("\n".join([*told, f"{name} = {value}"]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -203,6 +225,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _converted(path: Path, name: str, value: Any, wanted: Any) -> Any:
+    if name == "distill":
+        return read_terms(f"{path}, distill", value)
     if wanted is float and type(value) is int:
         return float(value)
     is_names = wanted == tuple[str, ...]

@@ -22,7 +22,7 @@ DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob(
 # Lowest first. A part of the package imports from the layers below its own, and from itself.
 LAYERS = (
     {"errors", "records", "agent"},
-    {"quantities", "store", "recipe", "events"},
+    {"quantities", "store", "recipe", "events", "registry"},
     {"tasks", "budgets", "progress"},
     {"journal", "data", "hardware", "report"},
     {"checks", "models", "doctor", "following"},

@@ -142,13 +142,22 @@ def _recipe(options: dict[str, Any]) -> Any:
     if options.get("augment") is not None:
         values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
     from edgekd.data.augment import check_augmentations
+    from edgekd.distill.objective import make_objective
     from edgekd.prune.importance import load_criterion
     from edgekd.tasks import load_task
 
     recipe = Recipe(**values)
     check_augmentations(recipe.augmentations)
-    load_task(recipe.task, _place(options, "task"))
+    task = load_task(recipe.task, _place(options, "task"))
     load_criterion(recipe.importance, _place(options, "importance"))
+    make_objective(
+        recipe.distill,
+        recipe.soft_weight,
+        recipe.temperature,
+        task,
+        balance=recipe.balance,
+        curriculum=recipe.curriculum,
+    )
     return recipe
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from edgekd.recipe import Recipe, commented_toml, read_recipe
+from edgekd.recipe import Recipe, commented_toml, read_recipe, toml_values
 from edgekd.report.escape import printable
 
 
@@ -31,13 +31,14 @@ def show_recipe(file: Path | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def validate_recipes(files: tuple[Path, ...], as_json: bool) -> None:
     """Check recipes: names of settings, types and ranges; say which settings differ from the defaults."""
-    read = {path: _changes(_read(path)) for path in files}
+    read = {path: _read(path) for path in files}
     if as_json:
-        entries = [{"file": str(path), "changes": changes} for path, changes in read.items()]
+        entries = [{"file": str(path), "changes": _changes(recipe)} for path, recipe in read.items()]
         click.echo(json.dumps(entries, indent=2))
         return
-    for path, changes in read.items():
-        told = ", ".join(f"{name} = {json.dumps(value)}" for name, value in changes.items())
+    for path, recipe in read.items():
+        values = toml_values(recipe)
+        told = ", ".join(f"{name} = {values[name]}" for name in _changes(recipe))
         click.echo(printable(f"{path}: a valid recipe, {told or 'all settings at their defaults'}"))
 
 

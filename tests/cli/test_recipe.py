@@ -52,6 +52,19 @@ def test_a_valid_recipe_is_told_by_what_it_changes(tmp_path: Path, capsys: pytes
     assert entry["changes"] == {"epochs": 3, "augmentations": ["crop"]}
 
 
+def test_terms_of_the_loss_are_shown_and_told_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, shown = tmp_path / "mine.toml", tmp_path / "shown.toml"
+    first = '[[distill]]\nloss = { name = "decoupled", beta = 2.0 }\nlayers = [["a", "b"]]\n'
+    path.write_text(f'{first}[[distill]]\nloss = "task"\n')
+    line = 'distill = [{ loss = { name = "decoupled", beta = 2.0 }, layers = [["a", "b"]] }, { loss = "task" }]'
+    assert run(["recipe", "validate", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: a valid recipe, {line}\n"
+    assert run(["recipe", "show", str(path)]) == 0
+    shown.write_text(capsys.readouterr().out)
+    assert line in shown.read_text().splitlines()
+    assert read_recipe(shown)["distill"] == read_recipe(path)["distill"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
