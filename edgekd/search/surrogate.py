@@ -15,7 +15,7 @@ from edgekd.search.space import Widths, WidthSpace
 class Surrogate:
     """A Gaussian process over width ratios with a Matern 5/2 kernel of one length scale, and noise.
 
-    docs/search.md has the comparison with other kernels, trees and linear models on measured losses.
+    docs/decisions.md has the comparison with other kernels, trees and linear models on measured losses.
 
     Source: Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", sections 2.2, 4.2 and 5.4.
 
