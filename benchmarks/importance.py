@@ -22,7 +22,7 @@ from edgekd.prune.groups import ChannelMap, find_groups
 from edgekd.prune.importance import CRITERIA
 from edgekd.ranking import rank_groups
 from edgekd.records import Plan
-from edgekd.search.accuracy import candidate_loss, candidate_network
+from edgekd.search.accuracy import candidate_network, candidate_score
 from edgekd.search.space import width_space
 from edgekd.steps import uniform_plan
 
@@ -51,7 +51,7 @@ def score(inputs: Inputs, criterion: str, plan: Plan, seed: int, *, is_tuned: bo
     channels = rank_groups(network, criterion, inputs=inputs, samples=samples, seed=seed)
     candidate = candidate_network(network, channels, plan, samples, inputs.normalization)
     result = {
-        "search_loss": candidate_loss(candidate, splits.search, inputs.normalization),
+        "search_loss": candidate_score(candidate, splits.search, inputs.normalization).loss,
         "accuracy": cifar10.accuracy(candidate, inputs),
     }
     if is_tuned:

@@ -22,7 +22,7 @@ from edgekd.inputs import Inputs
 from edgekd.prune.groups import ChannelMap
 from edgekd.ranking import rank_groups
 from edgekd.records import Plan
-from edgekd.search.accuracy import candidate_loss, candidate_network
+from edgekd.search.accuracy import candidate_network, candidate_score
 from edgekd.search.space import width_space
 
 COUNTS = (64, 128, 256, 512, 1024)
@@ -53,7 +53,7 @@ def score(inputs: Inputs, channels: ChannelMap, plan: Plan) -> dict[str, Any]:
         began = time.monotonic()
         candidate = candidate_network(network, channels, plan, samples, inputs.normalization)
         seconds[str(count)] = time.monotonic() - began
-        losses[str(count)] = candidate_loss(candidate, splits.search, inputs.normalization)
+        losses[str(count)] = candidate_score(candidate, splits.search, inputs.normalization).loss
     tuned = cifar10.fine_tune(candidate, inputs, 0)
     return {"losses": losses, "recalibration_seconds": seconds, "tuned_accuracy": tuned}
 

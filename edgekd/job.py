@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import json
 import platform
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,15 @@ from typing import Any
 
 from edgekd import __version__
 from edgekd.data import Normalization
-from edgekd.errors import ArtifactError, InfeasibleError, InputError, OutputError, UnknownNameError
+from edgekd.errors import (
+    ArtifactError,
+    InfeasibleError,
+    InputError,
+    OutputError,
+    RecipeError,
+    TargetError,
+    UnknownNameError,
+)
 from edgekd.inputs import Inputs, ModelSource
 from edgekd.recipe import Recipe, recipe_to_toml
 from edgekd.records import Budget, Plan, Target
@@ -68,7 +77,7 @@ def run_folder(job: Job, data_digest: str) -> Iterator[RunFolder]:
     run = open_run(job, data_digest)
     try:
         yield run
-    except (InfeasibleError, ArtifactError):
+    except (InfeasibleError, ArtifactError, RecipeError, TargetError):
         if job.is_resumed:
             raise
         for path in run.root.iterdir():
@@ -180,7 +189,7 @@ def provenance(job: Job, inputs: Inputs) -> tuple[tuple[str, str], ...]:
         ("splits", inputs.splits.rule),
         *((f"split {r.name}", f"{r.samples:,} {noun}, digest {r.digest}") for r in inputs.splits.records),
         ("normalization", _told(normalization)),
-        ("recipe", ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(job.recipe).items())),
+        ("recipe", ", ".join(line.replace(" = ", "=") for line in recipe_to_toml(job.recipe).splitlines() if line)),
         ("machine", f"{platform.machine()}, Python {platform.python_version()}"),
         ("libraries", ", ".join(f"{name} {version}" for name in _LIBRARIES if (version := _version(name)))),
     ]
@@ -201,7 +210,7 @@ def _version(name: str) -> str | None:
 
 
 def _manifest(job: Job, data_digest: str) -> dict[str, Any]:
-    """What must be equal for a run to be gone on with; the paths may change, the contents may not."""
+    """What must be equal for a run to be gone on with, as JSON gives it back; paths may change, contents may not."""
     digest = file_digest(job.source.path) if job.source.path.is_file() else None
     budgets = [dataclasses.asdict(budget) for budget in job.budgets]
     recipe = dataclasses.asdict(job.recipe)
@@ -217,7 +226,7 @@ def _manifest(job: Job, data_digest: str) -> dict[str, Any]:
         "std": _listed(job.source.std),
         "target": job.target.name,
         "budgets": budgets,
-        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()},
+        "recipe": json.loads(json.dumps(recipe)),
         "with_tvm": job.with_tvm,
     }
 

@@ -25,6 +25,7 @@ from edgekd.search.accuracy import recalibrate
 from edgekd.search.front import choose
 from edgekd.search.plan_costs import require_tables
 from edgekd.search.stage import search_space
+from edgekd.search.stopping import RULES
 from edgekd.stages import Stages
 from edgekd.store import RunFolder
 
@@ -91,7 +92,8 @@ def _search(journal: Journal, stages: Stages) -> tuple[tuple[Exported, ...], Par
     with journal.stage("search") as outcome:
         front = stages.search(exported)
         write_ranking(stages.run.search, stages.channels, stages.job.recipe.importance)
-        outcome.summary = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
+        found = f"{front.evaluations} plans measured, {len(front.candidates)} on the front"
+        outcome.summary = f"{found}, ended by {RULES[front.ended_by]}"
     return exported, front
 
 

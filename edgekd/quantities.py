@@ -99,6 +99,24 @@ def parse_duration_s(text: str, where: str = "duration") -> float:
     return _parse(text, _DURATION, where)
 
 
+def parse_share(text: str, where: str = "share") -> float:
+    """Return a share in [0, 1] from for instance `0.92`, `92%` or `91.5 %`.
+
+    Raises:
+        InputError: The text is no share.
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,15})?)\s*(%?)\s*", text)
+    share = None if match is None else Decimal(match[1]) / (100 if match[2] else 1)
+    if share is None or share > 1:
+        raise InputError(
+            where,
+            expected="a share from 0 to 1, or a percentage",
+            found=repr(text[:_LONGEST_QUOTE]),
+            hint="Write it like 0.92 or 92%.",
+        )
+    return float(share)
+
+
 def format_size(size_bytes: float) -> str:
     """Return a size to three significant digits in decimal units, for instance `216 KB`."""
     return _scaled(size_bytes, ("B", "KB", "MB", "GB"))

@@ -108,6 +108,7 @@ class Stages:
             self.job.recipe,
             calibration=self.calibration,
             checkpoint=self.run.quantized,
+            previous=self.run.distilled,
             logs=self.run.logs,
             on_progress=self.progress.update,
         )

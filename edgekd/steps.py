@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import fx
@@ -56,12 +57,13 @@ def read_plan(place: str) -> Plan:
     """Return the plan in a `plan.json`, or one of a `front.json`: of the id after `#`, else the one of least loss.
 
     Raises:
-        ArtifactError: There is no such file or plan.
+        ArtifactError: There is no such file or plan, or its id is not that of its widths.
     """
     name, _, wanted = place.partition("#")
     document = read_json(Path(name))
     entries = document.get("candidates", [document]) if isinstance(document, dict) else []
-    known = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("widths"), dict)]
+    listed = entries if isinstance(entries, list) else []
+    known = [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("widths"), dict)]
     chosen = [entry for entry in known if not wanted or entry.get("id") == wanted]
     if not chosen:
         ids = ", ".join(str(entry.get("id")) for entry in known[:8])
@@ -71,11 +73,25 @@ def read_plan(place: str) -> Plan:
             found=f"plans {ids}" if ids else "no plan",
             hint="Give the plan.json or front.json of a run, with #ID for one plan of a front.",
         )
-    first = min(chosen, key=lambda entry: entry.get("objectives", [0.0])[0])
     try:
-        return Plan(widths=tuple((str(group), int(width)) for group, width in first["widths"].items()))
-    except (TypeError, ValueError) as error:
+        first = min(chosen, key=_loss)
+        plan = Plan(widths=tuple((str(group), int(width)) for group, width in first["widths"].items()))
+    except (TypeError, ValueError, LookupError) as error:
         raise ArtifactError(name, expected="whole widths", found=str(error), hint="Make the plan again.") from error
+    if first.get("id", plan.id) != plan.id:
+        raise ArtifactError(
+            name,
+            expected=f"widths of plan {first['id']}",
+            found=f"those of plan {plan.id}",
+            hint="The file was changed after it was written; search again, or take the id out.",
+        )
+    return plan
+
+
+def _loss(entry: dict[str, Any]) -> float:
+    """The loss of a candidate of a front, for files without it the first objective; a plan alone has none."""
+    loss = entry.get("loss")
+    return float(entry.get("objectives", [0.0])[0] if loss is None else loss)
 
 
 def ranked_for(

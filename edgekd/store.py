@@ -82,6 +82,11 @@ class RunFolder:
         return self.root / "manifest.json"
 
     @property
+    def progress(self) -> Path:
+        """How far the stage is that runs now, and the process that runs it."""
+        return self.root / "progress.json"
+
+    @property
     def journal(self) -> Path:
         """One JSON line for each finished stage."""
         return self.root / "journal.jsonl"

@@ -22,10 +22,10 @@ DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob(
 # Lowest first. A part of the package imports from the layers below its own, and from itself.
 LAYERS = (
     {"errors", "records", "agent"},
-    {"quantities", "store", "recipe", "progress", "events"},
-    {"tasks", "budgets"},
+    {"quantities", "store", "recipe", "events", "registry"},
+    {"tasks", "budgets", "progress"},
     {"journal", "data", "hardware", "report"},
-    {"checks", "models"},
+    {"checks", "models", "doctor", "following"},
     {"prune"},
     {"quantize", "inputs"},
     {"export", "job", "ranking"},
@@ -173,7 +173,7 @@ def sections() -> dict[str, str]:
         heading = section.partition("\n")[0]
         for quoted in re.findall(r"`edgekd ([^`]+)`", heading):
             words = [word for word in quoted.split() if word.islower()]
-            by_command[" ".join(words[:2] if words[0] in ("targets", "profile") else words[:1])] = section
+            by_command[" ".join(words[:2] if words[0] in ("targets", "profile", "recipe") else words[:1])] = section
     return by_command
 
 

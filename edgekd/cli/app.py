@@ -38,6 +38,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "inspect": ("edgekd.cli.inspect:inspect", "Show a network's groups, size and predicted cost."),
         "profile": ("edgekd.cli.profile:profile", "Measure an artifact on the device itself."),
         "evaluate": ("edgekd.cli.evaluate:evaluate", "Measure an artifact's accuracy in its runtime."),
+        "recipe": ("edgekd.cli.recipe:recipe", "Show every setting of a run, or check a recipe."),
+        "doctor": ("edgekd.cli.doctor:doctor", "Say what this machine can do, and what brings the rest."),
+        "watch": ("edgekd.cli.watch:watch", "Follow a running or finished run."),
+        "completion": ("edgekd.cli.completion:completion", "Print what a shell needs to complete commands."),
         "report": ("edgekd.cli.report:report", "Print the report of a run."),
     }
 )

@@ -13,6 +13,7 @@ import click
 from edgekd.budgets import BOUNDED
 from edgekd.cli.options import importance_option, model_options, model_source, read_budgets
 from edgekd.errors import InputError
+from edgekd.quantities import parse_duration_s
 
 if TYPE_CHECKING:
     from edgekd.job import Job
@@ -24,7 +25,10 @@ _SETTINGS = (
     "importance",
     "min_width",
     "epochs",
+    "algorithm",
+    "surrogate",
     "evaluations",
+    "min_search_accuracy",
     "learning_rate",
     "holdout",
     "seed",
@@ -58,7 +62,20 @@ def job_options(command: _Function) -> _Function:
             "--freeze", multiple=True, help="Group or layer that keeps its width, or pattern; may be repeated."
         ),
         importance_option,
+        click.option("--time-budget", help="Time after which the search measures no more plans, for instance 20m."),
         click.option("--evaluations", type=int, help="Plans whose loss the search measures. [192]"),
+        click.option(
+            "--surrogate/--no-surrogate",
+            default=None,
+            help="Whether nsga2 and nsga3 search on predicted losses, or measure every plan. [--surrogate]",
+        ),
+        click.option(
+            "--objectives", help="Comma-separated: loss, latency, energy, size, memory, macs, parameters. [the first 3]"
+        ),
+        click.option("--algorithm", help="nsga2, nsga3, random, uniform, or greedy. [nsga2]"),
+        click.option(
+            "--min-search-accuracy", type=float, help="What plans have to reach before any training, for instance 0.5."
+        ),
         click.option("--size-of", type=_PRECISIONS, help="Which file --max-size is for. [int8]"),
         click.option(
             "--max-memory",
@@ -118,16 +135,29 @@ def _recipe(options: dict[str, Any]) -> Any:
         if options.get(name) is not None:
             values[name] = options[name]
     values |= {name: options[name] for name in ("freeze", "tie") if options[name]}
+    if options.get("time_budget") is not None:
+        values["search_seconds"] = parse_duration_s(options["time_budget"], "--time-budget")
+    if options.get("objectives") is not None:
+        values["objectives"] = tuple(name.strip() for name in options["objectives"].split(","))
     if options.get("augment") is not None:
         values["augmentations"] = tuple(n for n in options["augment"].split(",") if n and n != "none")
     from edgekd.data.augment import check_augmentations
+    from edgekd.distill.objective import make_objective
     from edgekd.prune.importance import load_criterion
     from edgekd.tasks import load_task
 
     recipe = Recipe(**values)
     check_augmentations(recipe.augmentations)
-    load_task(recipe.task, _place(options, "task"))
+    task = load_task(recipe.task, _place(options, "task"))
     load_criterion(recipe.importance, _place(options, "importance"))
+    make_objective(
+        recipe.distill,
+        recipe.soft_weight,
+        recipe.temperature,
+        task,
+        balance=recipe.balance,
+        curriculum=recipe.curriculum,
+    )
     return recipe
 
 

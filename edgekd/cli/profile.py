@@ -149,11 +149,13 @@ def _sensor(name: str, known: dict[str, str]) -> str:
         return next(iter(known))
     if name in known or name.startswith("command:"):
         return name
+    if known:
+        raise UnknownNameError("--energy", name, ["first", *known, "command:PROGRAM"])
     raise InputError(
         "--energy",
-        expected=f"one of {', '.join(known)}, or command:PROGRAM" if known else "command:PROGRAM, which prints watts",
+        expected="command:PROGRAM, which prints watts",
         found=f"'{name}'",
-        hint="Name one of them." if known else "This device has no sensor that can be read; a USB meter can be one.",
+        hint="This device has no sensor that can be read; a USB meter can be one.",
     )
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 from torch import fx, nn
 
 from edgekd.data import Samples, batches, network_inputs
-from edgekd.distill.train import EpochCallback, EpochRecord, Phase, train
+from edgekd.distill.phase import EpochRecord, Phase
+from edgekd.distill.train import EpochCallback, train
 from edgekd.events import EventLog
 from edgekd.inputs import Inputs
 from edgekd.quantities import format_metric_value
@@ -32,7 +33,8 @@ def train_float(
     on_progress: Callable[[int, int, str], None],
 ) -> fx.GraphModule:
     """Train in float, from the teacher's outputs where one is given and from targets alone where none is."""
-    phase = _phase(recipe, name, epochs, recipe.learning_rate, recipe.train_precision)
+    span = (0.0, recipe.float_epochs / recipe.epochs if teacher is not None and recipe.epochs else 1.0)
+    phase = _phase(recipe, name, epochs, recipe.learning_rate, recipe.train_precision, span)
     return _train(network, teacher, inputs, phase, checkpoint, logs, on_progress)
 
 
@@ -44,14 +46,19 @@ def train_quantized(
     *,
     calibration: Samples,
     checkpoint: Path,
+    previous: Path | None = None,
     logs: Path,
     on_progress: Callable[[int, int, str], None],
 ) -> fx.GraphModule:
-    """Fold batch norm, estimate ranges, and distil with fake quantization; with 0 epochs only the first two."""
+    """Fold batch norm, estimate ranges, and distil with fake quantization; with 0 epochs only the first two.
+
+    `previous` is the checkpoint of the float epochs, whose adapters are gone on with.
+    """
     prepared = post_training_quantized(student, inputs, calibration)
     # Steps of 1/256 of a range would drown in bfloat16's 8 significant bits.
-    phase = _phase(recipe, "quantize", recipe.quantized_epochs, recipe.quantized_learning_rate, "fp32")
-    return _train(prepared, teacher, inputs, phase, checkpoint, logs, on_progress)
+    span = (recipe.float_epochs / recipe.epochs if recipe.epochs else 0.0, 1.0)
+    phase = _phase(recipe, "quantize", recipe.quantized_epochs, recipe.quantized_learning_rate, "fp32", span)
+    return _train(prepared, teacher, inputs, phase, checkpoint, logs, on_progress, previous)
 
 
 def post_training_quantized(network: fx.GraphModule, inputs: Inputs, calibration: Samples) -> fx.GraphModule:
@@ -62,7 +69,14 @@ def post_training_quantized(network: fx.GraphModule, inputs: Inputs, calibration
     return prepared
 
 
-def _phase(recipe: Recipe, name: str, epochs: int, learning_rate: float, precision: Literal["fp32", "bf16"]) -> Phase:
+def _phase(
+    recipe: Recipe,
+    name: str,
+    epochs: int,
+    learning_rate: float,
+    precision: Literal["fp32", "bf16"],
+    span: tuple[float, float] = (0.0, 1.0),
+) -> Phase:
     return Phase(
         name=name,
         epochs=epochs,
@@ -77,6 +91,10 @@ def _phase(recipe: Recipe, name: str, epochs: int, learning_rate: float, precisi
         augmentations=recipe.augmentations,
         precision=precision,
         teacher_precision=recipe.train_precision,
+        terms=recipe.distill,
+        balance=recipe.balance,
+        curriculum=recipe.curriculum,
+        span=span,
     )
 
 
@@ -88,6 +106,7 @@ def _train(
     checkpoint: Path,
     logs: Path,
     on_progress: Callable[[int, int, str], None],
+    previous: Path | None = None,
 ) -> fx.GraphModule:
     if phase.epochs == 0:
         return network
@@ -100,6 +119,7 @@ def _train(
         phase=phase,
         task=inputs.task,
         checkpoint=checkpoint,
+        previous=previous,
         on_progress=_shown(on_progress, inputs.task.metric.unit),
         on_epoch=_logged(logs / phase.name),
     )
@@ -111,7 +131,12 @@ def _logged(folder: Path) -> Callable[[EpochRecord], None]:
 
     def log(record: EpochRecord) -> None:
         events.write(
-            {"training loss": record.loss, f"validation {record.accuracy.name}": record.accuracy.value}, record.epoch
+            {
+                "training loss": record.loss,
+                f"validation {record.accuracy.name}": record.accuracy.value,
+                **record.scalars,
+            },
+            record.epoch,
         )
 
     return log

@@ -47,11 +47,12 @@ def measure(
     return make_metric(task, meter, samples=len(samples), split=split)
 
 
-def mean_loss(
+def mean_loss_and_metric(
     network: nn.Module, samples: Samples, normalization: Normalization | None, task: Task = CLASSIFICATION
-) -> float:
-    """Return the mean of the task's loss over the samples; lower is better."""
-    total = 0.0
+) -> tuple[float, float]:
+    """Return the mean of the task's loss, lower is better, and the task's metric, in one pass over the samples."""
+    total, meter = 0.0, task.meter()
     for outputs, y in answers(network, samples, normalization):
         total += float(task.loss(outputs, y).double().sum())
-    return total / len(samples)
+        meter.update(outputs, y)
+    return total / len(samples), meter.value()

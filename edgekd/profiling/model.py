@@ -145,7 +145,7 @@ def measure_model(device: Device, path: Path, settings: Settings) -> Measurement
         ConnectionLostError: The device is gone.
     """
     digest = device.send_file(path)
-    asked = _asked(digest, settings)
+    asked = request_of(digest, settings)
     timeout_s = settings.limit_s + 30.0
     energy = {"sensor": settings.sensor, "energy_s": settings.energy_s, "idle_s": settings.idle_s}
     found = device.request("measure", timeout_s=timeout_s, **asked, **energy)
@@ -189,11 +189,12 @@ def measure_latency(device: Device, path: Path, settings: Settings) -> Latency:
     Raises:
         ArtifactError, DeviceError, ConnectionLostError: As `measure_model`.
     """
-    asked = _asked(device.send_file(path), settings)
+    asked = request_of(device.send_file(path), settings)
     return _latency(device.request("measure", timeout_s=settings.limit_s + 30.0, **asked, forget=True))
 
 
-def _asked(digest: str, settings: Settings) -> dict[str, Any]:
+def request_of(digest: str, settings: Settings) -> dict[str, Any]:
+    """Return the fields of a request to measure the latency of a model that has been sent."""
     return {
         "digest": digest,
         "threads": settings.threads,

@@ -10,9 +10,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 def fold_batch_norm(network: fx.GraphModule) -> fx.GraphModule:
     """Return a network without the batch norms that directly follow a convolution or linear layer; same outputs.
 
-    Batch norms elsewhere (pre-activation networks) stay. The given network is left as it was.
+    Batch norms elsewhere (pre-activation networks) stay. The given network is left as it was. `meta["folded"]` of the
+    result says which layer each batch norm has gone into.
     """
     folded = copy_graph(network)
+    folded.meta["folded"] = {}
     for node in list(folded.graph.nodes):
         norm = module_of(folded, node)
         source = node.args[0] if node.op == "call_module" else None
@@ -23,6 +25,7 @@ def fold_batch_norm(network: fx.GraphModule) -> fx.GraphModule:
         if not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Linear)) or len(source.users) != 1 or not called_once:
             continue
         _fold(layer, norm)
+        folded.meta["folded"][str(node.target)] = str(source.target)
         node.replace_all_uses_with(source)
         folded.graph.erase_node(node)
     folded.recompile()

@@ -5,7 +5,7 @@ what is not known is `None`, never zero.
 """
 
 from edgekd.records.device import VALUE_BYTES, Cores, Cost, Origin, Precision, Prediction, Processor, Source, Target
-from edgekd.records.plans import Candidate, ChannelGroup, Generation, ParetoFront, Plan, TensorSpec
+from edgekd.records.plans import Candidate, ChannelGroup, Generation, ParetoFront, Plan, SurrogateQuality, TensorSpec
 from edgekd.records.results import (
     Artifact,
     Budget,
@@ -47,6 +47,7 @@ __all__ = [
     "Row",
     "Source",
     "StageResult",
+    "SurrogateQuality",
     "Target",
     "TensorSpec",
 ]

@@ -51,7 +51,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An evaluated plan. Objectives are minimized; a `violation` of at most 0 means every budget is met."""
+    """An evaluated plan. Objectives are minimized; a `violation` of at most 0 means every budget is met.
+
+    `loss` and `metric` are the task's on the search split, before any training, where they were measured.
+    """
 
     plan: Plan
     objectives: tuple[float, ...]
@@ -60,21 +63,44 @@ class Candidate:
     memory_bytes: int
     macs: int
     parameters: int
+    loss: float | None = None
+    metric: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurrogateQuality:
+    """How a surrogate of the loss, trained on some plans, predicted others before they were measured.
+
+    `kendall_tau` is between -1 and 1 (the same order), and `None` where there is no order to compare.
+    `mean_absolute_error` is in the unit of the loss.
+    """
+
+    trained_on: int
+    unseen: int
+    kendall_tau: float | None
+    mean_absolute_error: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A generation of the search, from 0: the candidates new in it, and all evaluations and the hypervolume so far."""
+    """A generation of the search, from 0: the candidates new in it, and all evaluations and the hypervolume so far.
+
+    `surrogate` says how well a surrogate, if one chose them, predicted the losses of the new candidates.
+    """
 
     number: int
     candidates: tuple[Candidate, ...]
     evaluations: int
     hypervolume: float
+    surrogate: SurrogateQuality | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParetoFront:
-    """What a search found. `history` is (evaluations so far, hypervolume) once a generation."""
+    """What a search found, by which algorithm, and which rule ended it.
+
+    `history` is (evaluations so far, hypervolume) once a generation, `surrogate` its quality in the same order.
+    """
 
     objective_names: tuple[str, ...]
     candidates: tuple[Candidate, ...]
@@ -83,6 +109,9 @@ class ParetoFront:
     evaluations: int
     seed: int
     history: tuple[tuple[int, float], ...]
+    algorithm: str = "nsga2"
+    ended_by: str = "evaluations"
+    surrogate: tuple[SurrogateQuality | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

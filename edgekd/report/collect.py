@@ -68,8 +68,12 @@ def prediction_of(row: Row, quantity: Quantity) -> Prediction | None:
 
 def is_bound(row: Row, budget: Budget) -> bool:
     """Say whether a budget is for this row: it is for compressed ONNX files, of its precision if it names one."""
-    is_compressed = row.name.startswith("compressed") and row.path.endswith(".onnx")
-    return is_compressed and budget.precision in (None, row.precision)
+    return is_compressed(row) and budget.precision in (None, row.precision)
+
+
+def is_compressed(row: Row) -> bool:
+    """Say whether a row is that of a compressed ONNX file."""
+    return row.name.startswith("compressed") and row.path.endswith(".onnx")
 
 
 def judge(rows: Sequence[Row], budgets: Sequence[Budget]) -> tuple[Finding, ...]:

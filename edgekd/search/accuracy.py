@@ -8,10 +8,11 @@ import torch
 from torch import fx, nn
 
 from edgekd.data import Normalization, Samples, batches, channels_last, network_inputs
-from edgekd.models.evaluate import mean_loss
+from edgekd.models.evaluate import mean_loss_and_metric
 from edgekd.prune.groups import ChannelMap
 from edgekd.prune.slicing import narrow
 from edgekd.records import Plan
+from edgekd.search.ledger import Score
 from edgekd.tasks import CLASSIFICATION, Task
 
 _RECALIBRATION_BATCH = 128
@@ -33,12 +34,12 @@ def candidate_network(
     return candidate
 
 
-def candidate_loss(
+def candidate_score(
     candidate: fx.GraphModule, samples: Samples, normalization: Normalization | None, task: Task = CLASSIFICATION
-) -> float:
-    """Return the task's mean loss on `samples`; a loss that is not finite counts as infinite, not as an error."""
-    loss = mean_loss(candidate, samples, normalization, task)
-    return loss if math.isfinite(loss) else math.inf
+) -> Score:
+    """Return the task's mean loss and metric on `samples`; a loss that is not finite is infinite and has no metric."""
+    loss, metric = mean_loss_and_metric(candidate, samples, normalization, task)
+    return Score(loss=loss, metric=metric if math.isfinite(loss) else None)
 
 
 def recalibrate(network: nn.Module, images: Samples, normalization: Normalization | None) -> None:

@@ -19,8 +19,8 @@ from edgekd.hardware.cost import (
 )
 from edgekd.prune.groups import ChannelMap
 from edgekd.records import Budget, Cost, Plan, Precision, Target
+from edgekd.search.costs import CostFunction, PlanCosts
 from edgekd.search.memory import peak_memory
-from edgekd.search.search import CostFunction, PlanCosts
 from edgekd.search.space import Widths, WidthSpace, count_operators
 from edgekd.search.tables import CostTables, LinearOperators, PartFunction
 

@@ -12,28 +12,35 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgekd.search.nsga2 import Array, Genes
+from edgekd.search.nsga import Genes
+from edgekd.search.pareto import Array
 from edgekd.search.space import WidthSpace
 
 # How far the copies of the greedy plan stray: the standard deviation of the logarithm of each sensitivity.
 _SPREAD = 0.5
 
 
-def group_sensitivities(space: WidthSpace, loss: Callable[[Genes], float]) -> Array:
+def group_sensitivities(space: WidthSpace, losses: Callable[[Genes], Array]) -> Array:
     """Return how much the loss rises when one group alone is halved (or nearly so), `[genes]`; at least a trifle.
 
-    Tied groups are halved together; a group that cannot be narrowed gets infinity.
+    Tied groups are halved together. A group that cannot be narrowed gets infinity, and so does one without which the
+    loss is not finite.
+
+    Args:
+        space: The widths.
+        losses: From genes `[plans, genes]` to losses `[plans]`; called once, with the full network first.
     """
     full = np.array([len(choices) - 1 for choices in space.choices])
-    base = loss(full)
+    movable = np.flatnonzero(full)
+    probes = np.repeat(full[None], len(movable) + 1, axis=0)
+    halves = [_halved(space.choices[group]) for group in movable]
+    probes[1 + np.arange(len(movable)), movable] = halves
+    measured = losses(probes)
+    base = measured[0] if np.isfinite(measured[0]) else 0.0
     rises = np.full(len(full), np.inf)
-    for group, choices in enumerate(space.choices):
-        if len(choices) < 2:
-            continue
-        probe = full.copy()
-        probe[group] = _halved(choices)
-        rise = max(loss(probe) - base, 1e-4)
-        rises[group] = rise / _hurt(choices[probe[group]] / choices[-1])
+    for group, half, loss in zip(movable, halves, measured[1:], strict=True):
+        choices = space.choices[group]
+        rises[group] = max(loss - base, 1e-4) / _hurt(choices[half] / choices[-1])
     return rises
 
 
@@ -59,6 +66,8 @@ def greedy_plans(
         count: How many plans to make.
         generator: Disturbs the sensitivities.
     """
+    if count < 1:
+        return np.empty((0, len(space.choices)), dtype=np.int64)
     plans = [_descend(space, sensitivities, violation)]
     for _ in range(count - 1):
         disturbed = sensitivities * np.exp(generator.normal(0.0, _SPREAD, size=len(sensitivities)))
@@ -66,19 +75,43 @@ def greedy_plans(
     return np.unique(np.stack(plans), axis=0)
 
 
+def greedy_path(space: WidthSpace, sensitivities: Array, cost: Callable[[Genes], Array]) -> Genes:
+    """Return the genes of a whole descent from the full network to the smallest, `[plans, genes]`.
+
+    Args:
+        space: The widths.
+        sensitivities: From `group_sensitivities`.
+        cost: From genes `[plans, genes]` to what narrowing is to take away, `[plans]`.
+    """
+    genes = np.array([len(choices) - 1 for choices in space.choices])
+    path = [genes]
+    for _ in range(int(genes.sum())):
+        genes = _step(space, sensitivities, genes, cost)
+        path.append(genes)
+    return np.stack(path)
+
+
 def _descend(space: WidthSpace, sensitivities: Array, violation: Callable[[Genes], Array]) -> npt.NDArray[np.int64]:
     genes = np.array([len(choices) - 1 for choices in space.choices])
     for _ in range(int(genes.sum())):
-        excess = float(violation(genes[None])[0])
-        if excess <= 0:
+        if float(violation(genes[None])[0]) <= 0:
             break
-        movable = np.flatnonzero(genes > 0)
-        steps = np.repeat(genes[None], len(movable), axis=0)
-        steps[np.arange(len(movable)), movable] -= 1
-        gained = np.maximum(excess - violation(steps), 1e-12)
-        lost = [_rise(space, sensitivities, int(group), int(genes[group])) for group in movable]
-        genes = steps[int(np.argmin(np.array(lost) / gained))]
+        genes = _step(space, sensitivities, genes, violation)
     return genes
+
+
+def _step(
+    space: WidthSpace, sensitivities: Array, genes: npt.NDArray[np.int64], cost: Callable[[Genes], Array]
+) -> npt.NDArray[np.int64]:
+    """Narrow the group that loses least for what it saves."""
+    movable = np.flatnonzero(genes > 0)
+    steps = np.repeat(genes[None], len(movable), axis=0)
+    steps[np.arange(len(movable)), movable] -= 1
+    costs = cost(np.vstack([genes[None], steps]))
+    gained = np.maximum(costs[0] - costs[1:], 1e-12)
+    lost = [_rise(space, sensitivities, int(group), int(genes[group])) for group in movable]
+    narrowed: npt.NDArray[np.int64] = steps[int(np.argmin(np.array(lost) / gained))]
+    return narrowed
 
 
 def _rise(space: WidthSpace, sensitivities: Array, group: int, gene: int) -> float:

@@ -10,7 +10,7 @@ from torch import fx
 
 from edgekd.budgets import BOUNDED
 from edgekd.data import Samples
-from edgekd.errors import InfeasibleError, ModelError
+from edgekd.errors import InfeasibleError, ModelError, RecipeError
 from edgekd.events import EventLog
 from edgekd.export.size import SizeModel, fit_size
 from edgekd.inputs import Inputs
@@ -19,11 +19,15 @@ from edgekd.prune.groups import ChannelMap
 from edgekd.quantities import describe_metric, format_share
 from edgekd.recipe import Recipe
 from edgekd.records import Budget, Generation, Metric, ParetoFront, Plan, Precision, Target
-from edgekd.search.accuracy import candidate_loss, candidate_network
+from edgekd.search.accuracy import candidate_network, candidate_score
 from edgekd.search.constraints import Constraints, constrain
+from edgekd.search.costs import CostFunction
 from edgekd.search.front import generation_document
+from edgekd.search.ledger import Score
 from edgekd.search.plan_costs import cost_function
-from edgekd.search.search import CostFunction, SearchSettings, search_widths, searched_limit
+from edgekd.search.problem import searched_limit
+from edgekd.search.search import search_widths
+from edgekd.search.settings import SearchSettings
 from edgekd.search.space import WidthSpace, count_operators, width_space
 from edgekd.store import RunFolder, write_json
 
@@ -55,9 +59,12 @@ def find_front(
 
     Raises:
         ModelError: Nothing can be pruned.
-        RecipeError: The constraints leave nothing to choose.
+        RecipeError: The constraints leave nothing to choose, or an accuracy is to be kept and the task has a metric
+            that is better when lower.
         InfeasibleError: Even the smallest network is over a budget.
+        TargetError: The target has no table for an objective.
     """
+    settings = _settings(recipe, inputs)
     space = search_space(channels, target, recipe)
     full = space.widths(space.uniform(1.0)[None])
     size_model: SizeModel = fit_size(
@@ -66,17 +73,17 @@ def find_front(
     costs = cost_function(network, channels, space, target, size_model)
     recalibration = inputs.splits.train.sample(recipe.recalibration_samples, recipe.seed)
 
-    def loss(plan: Plan) -> float:
+    def score(plan: Plan) -> Score:
         candidate = candidate_network(network, channels, plan, recalibration, inputs.normalization)
-        return candidate_loss(candidate, inputs.splits.search, inputs.normalization, inputs.task)
+        return candidate_score(candidate, inputs.splits.search, inputs.normalization, inputs.task)
 
     _require_feasible(network, channels, space, costs, budgets, inputs, recalibration)
     return search_widths(
         space,
         costs=costs,
-        loss=loss,
+        measure=score,
         budgets=budgets,
-        settings=SearchSettings(evaluations=recipe.evaluations, population=recipe.population, seed=recipe.seed),
+        settings=settings,
         journal=run.losses,
         on_progress=lambda done, total, best: on_progress(
             done, max(done, total), f"{done} plans, best loss within the budgets {best:.3f}"
@@ -106,6 +113,28 @@ def search_space(channels: ChannelMap, target: Target, recipe: Recipe) -> WidthS
     return constrain(space, channels.groups, constraints)
 
 
+def _settings(recipe: Recipe, inputs: Inputs) -> SearchSettings:
+    least, metric = recipe.min_search_accuracy, inputs.task.metric
+    if least and not metric.higher_is_better:
+        raise RecipeError(
+            "recipe, min_search_accuracy",
+            expected="0, since the task's metric is better when lower",
+            found=f"{least} for {metric.name}",
+            hint="Leave it out: the search minimizes the task's loss.",
+        )
+    return SearchSettings(
+        evaluations=recipe.evaluations,
+        population=recipe.population,
+        seed=recipe.seed,
+        algorithm=recipe.algorithm,
+        objectives=recipe.objectives,
+        surrogate=recipe.surrogate,
+        patience=recipe.patience,
+        time_budget_s=recipe.search_seconds,
+        least_metric=least or None,
+    )
+
+
 def _recorder(run: RunFolder) -> Callable[[Generation], None]:
     """Return what writes every generation into a file of its own and its key figures as events.
 
@@ -118,10 +147,15 @@ def _recorder(run: RunFolder) -> Callable[[Generation], None]:
     def record(generation: Generation) -> None:
         path = run.generations / f"{generation.number:04}.json"
         write_json(path, generation_document(generation))
-        feasible = [c.objectives[0] for c in generation.candidates if c.violation <= 0]
         scalars = {"hypervolume": generation.hypervolume, "evaluations": generation.evaluations}
+        feasible = [c.loss for c in generation.candidates if c.loss is not None and c.violation <= 0]
         if feasible:
             scalars["best new loss"] = min(feasible)
+        quality = generation.surrogate
+        if quality is not None:
+            scalars["surrogate mean absolute error"] = quality.mean_absolute_error
+        if quality is not None and quality.kendall_tau is not None:
+            scalars["surrogate Kendall tau"] = quality.kendall_tau
         events.write(scalars, generation.number)
 
     return record

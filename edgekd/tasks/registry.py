@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from types import MappingProxyType
 from typing import Any
 
-from edgekd.errors import MissingDependencyError, UnknownNameError
+from edgekd.errors import UnknownNameError
+from edgekd.registry import broken, load_outside, outside_names
 from edgekd.tasks.classification import CLASSIFICATION
 from edgekd.tasks.embedding import EMBEDDING
 from edgekd.tasks.multi_label import MULTI_LABEL
@@ -34,8 +34,7 @@ _MEMBERS = (
 
 def task_names() -> tuple[str, ...]:
     """Return every name that `load_task` takes; no outside package is loaded for it."""
-    outside = {point.name for point in importlib.metadata.entry_points(group=GROUP)}
-    return tuple(sorted(outside | set(_INCLUDED)))
+    return tuple(sorted(outside_names(GROUP) | set(_INCLUDED)))
 
 
 def load_task(name: str, where: str = "--task") -> Task:
@@ -46,40 +45,18 @@ def load_task(name: str, where: str = "--task") -> Task:
         MissingDependencyError: Two packages offer the name, or it is an included one; or the package that offers it
             cannot be loaded, or gives something that is no task.
     """
-    points = tuple(importlib.metadata.entry_points(group=GROUP, name=name))
-    if len(points) + (name in _INCLUDED) > 1:
-        offered = [f"'{point.value}'" for point in points] + (["EdgeKD itself"] if name in _INCLUDED else [])
-        raise MissingDependencyError(
-            f"{where} {name}",
-            expected="one task of that name",
-            found=f"{len(offered)}: {', '.join(offered)}",
-            hint="Uninstall the other package, or have its task renamed.",
-        )
-    if points:
-        return _load(points[0], where)
+    found: Any = load_outside(GROUP, name, where, _INCLUDED, "task")
+    if found is not None:
+        return _checked(found() if isinstance(found, type) else found, name, where)
     if name not in _INCLUDED:
         raise UnknownNameError(where, name, task_names())
     return _INCLUDED[name]
 
 
-def _load(point: importlib.metadata.EntryPoint, where: str) -> Task:
-    try:
-        found: Any = point.load()
-    # Whatever a stranger's module raises when it is imported.
-    except Exception as error:
-        raise _broken(point, where, f"{type(error).__name__}: {error}") from error
-    task: Task = found() if isinstance(found, type) else found
+def _checked(task: Any, name: str, where: str) -> Task:
     missing = [member for member in ("name", *_MEMBERS) if not hasattr(task, member)]
-    if missing or task.name != point.name:
+    if missing or task.name != name:
         told = f"an object without {', '.join(missing)}" if missing else f"a task that calls itself '{task.name}'"
-        raise _broken(point, where, told)
-    return task
-
-
-def _broken(point: importlib.metadata.EntryPoint, where: str, found: str) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"{where} {point.name}",
-        expected=f"a task at '{point.value}'",
-        found=found,
-        hint="Repair or uninstall the package that offers it; docs/tasks.md says what a task has.",
-    )
+        raise broken(GROUP, name, where, "task", told)
+    checked: Task = task
+    return checked

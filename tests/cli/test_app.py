@@ -83,6 +83,8 @@ def _raiser(error: BaseException) -> Callable[[], None]:
         ["report", "RUN"],
         ["report", "RUN", "--format", "html"],
         ["report", "RUN", "--json"],
+        ["recipe", "show"],
+        ["completion", "bash"],
     ],
     ids=" ".join,
 )
@@ -222,7 +224,7 @@ def test_the_exit_code_a_command_asks_for_is_kept(
 def test_completion_imports_no_command() -> None:
     context = click.Context(app.edgekd)
     names = [item.value for item in app.edgekd.shell_complete(context, "c")]
-    assert names == ["compress", "check"]
+    assert names == ["compress", "check", "completion"]
 
 
 def test_a_terminal_that_lacks_a_letter_gets_its_code(run_folder: Path, report: Report) -> None:

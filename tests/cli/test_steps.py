@@ -93,6 +93,33 @@ def test_a_front_s_plan_is_chosen_by_its_id(digits: Digits, tmp_path: Path, caps
     assert plans[0]["id"] in capsys.readouterr().err
 
 
+FOREIGN = {"widths": {"conv1": 8}, "objectives": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"candidates": [FOREIGN]}, "one width for each prunable group of this network"),
+        ({"candidates": [FOREIGN | {"id": "0123456789ab"}]}, "widths of plan 0123456789ab"),
+        ({"candidates": [FOREIGN | {"objectives": [None]}]}, "whole widths"),
+        ({"candidates": [FOREIGN | {"objectives": []}]}, "whole widths"),
+        ({"candidates": [{"widths": {"conv1": "wide"}}]}, "whole widths"),
+        ({"candidates": []}, "a plan or a front of plans"),
+        ({"candidates": 3}, "a plan or a front of plans"),
+        ([], "a plan or a front of plans"),
+    ],
+    ids=["another network", "changed", "no loss", "no objective", "no width", "empty", "no list", "no object"],
+)
+def test_a_front_that_is_stale_or_of_another_network_exits_with_2_and_says_what_it_holds(
+    digits: Digits, tmp_path: Path, capsys: Capture, document: object, told: str
+) -> None:
+    front = tmp_path / "front.json"
+    front.write_text(json.dumps(document))
+    assert run(["prune", str(digits.model), "--plan", str(front), "--output", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_export_writes_every_precision_of_the_target_as_a_file_that_runs(
     digits: Digits, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -198,3 +225,40 @@ def test_a_search_keeps_what_is_frozen_and_tied_and_writes_the_order_of_its_crit
     plan = f"{tmp_path / 'run' / 'search' / 'front.json'}#{front['candidates'][0]['id']}"
     assert run(["prune", str(digits.model), "--plan", plan, "--output", str(tmp_path / "built"), "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["importance"] == "fisher"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--algorithm", "randon"], "Did you mean 'random'?"),
+        (["--objectives", "loss,latenci"], "Did you mean 'latency'?"),
+        (["--time-budget", "20"], "20m"),
+        (["--time-budget", "0s"], "above zero"),
+        (["--min-search-accuracy", "90"], "from 0.0 to 1.0"),
+        (["--objectives", "latency"], "smallest network is the answer"),
+    ],
+    ids=["algorithm", "objective", "no unit", "no time", "no share", "no loss"],
+)
+def test_settings_of_a_search_that_cannot_be_used_exit_with_2_and_say_what_can(
+    digits: Digits, tmp_path: Path, capsys: Capture, arguments: list[str], told: str
+) -> None:
+    job = [str(digits.model), "--data", str(digits.data), "--target", "rpi4", "--run", str(tmp_path / "run"), "-q"]
+    assert run(["search", *job, *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*"))  # nothing stands in the way of the search asked rightly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["nsga2", "nsga3", "random", "uniform", "greedy"])
+def test_every_algorithm_searches_in_one_command(
+    digits: Digits, tmp_path: Path, capsys: Capture, algorithm: str
+) -> None:
+    job = [str(digits.model), "--data", str(digits.data), "--target", "rpi4", "--run", str(tmp_path / "run"), "-q"]
+    limits = ["--evaluations", "16", "--time-budget", "10m", "--min-search-accuracy", "0.1"]
+    assert run(["search", *job, *limits, "--algorithm", algorithm, "--objectives", "loss,size", "--json"]) == 0
+    front = json.loads(capsys.readouterr().out)
+    assert front["algorithm"] == algorithm
+    assert front["objective_names"] == ["loss", "size_bytes"]
+    assert front["ended_by"] in ("evaluations", "exhausted")
+    assert front["evaluations"] <= 16
+    assert all(candidate["metric"] >= 0.1 for candidate in front["candidates"])

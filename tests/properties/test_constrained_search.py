@@ -11,9 +11,13 @@ from networks import rebuilt
 
 from edgekd.errors import RecipeError
 from edgekd.prune.groups import find_groups
+from edgekd.recipe import ALGORITHM_NAMES
 from edgekd.records import Budget, Plan
 from edgekd.search.constraints import Constraints, constrain
-from edgekd.search.search import PlanCosts, SearchSettings, search_widths
+from edgekd.search.costs import PlanCosts
+from edgekd.search.ledger import Score
+from edgekd.search.search import search_widths
+from edgekd.search.settings import SearchSettings
 from edgekd.search.space import Widths, count_operators, width_space
 from edgekd.search.tables import CostTables, LinearOperators
 
@@ -34,9 +38,11 @@ def cases(draw: st.DrawFn) -> tuple[str, int, Constraints]:
     return name, draw(st.sampled_from([1, 2, 4])), constraints
 
 
-@given(cases(), st.integers(0, 3), st.floats(0.3, 1.0))
+@given(cases(), st.integers(0, 3), st.floats(0.3, 1.0), st.sampled_from(ALGORITHM_NAMES), st.booleans())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
-def test_every_measured_plan_keeps_the_constraints(case: tuple[str, int, Constraints], seed: int, share: float) -> None:
+def test_every_measured_plan_keeps_the_constraints(
+    case: tuple[str, int, Constraints], seed: int, share: float, algorithm: str, surrogate: bool
+) -> None:
     name, multiple, constraints = case
     channels = find_groups(rebuilt(name))
     free = width_space(channels, multiple)
@@ -53,20 +59,30 @@ def test_every_measured_plan_keeps_the_constraints(case: tuple[str, int, Constra
         macs = tables.look_up(widths)["macs"]
         assert np.array_equal(macs, count_operators(rebuilt(name), channels, widths).macs.sum(axis=1))
         count = macs.astype(np.int64)
-        return PlanCosts(size_bytes=count, macs=count, parameters=count, latency_us=macs, energy_uj=None)
+        return PlanCosts(
+            size_bytes=count, macs=count, parameters=count, latency_us=macs, energy_uj=None, memory_bytes=count
+        )
 
-    def loss(plan: Plan) -> float:
+    def measure(plan: Plan) -> Score:
         measured.append(plan)
-        return sum((1 - width / full[group]) ** 2 for group, width in plan.widths)
+        return Score(loss=sum((1 - width / full[group]) ** 2 for group, width in plan.widths))
 
     everything = np.array([[full[group] for group in space.names]])
     budget = Budget(quantity="size_bytes", limit=share * float(costs(everything).macs[0]))
     search_widths(
         space,
         costs=costs,
-        loss=loss,
+        measure=measure,
         budgets=(budget,),
-        settings=SearchSettings(evaluations=30, population=8, seed=seed),
+        settings=SearchSettings(
+            evaluations=30,
+            population=8,
+            seed=seed,
+            algorithm=algorithm,
+            surrogate=surrogate,
+            surrogate_population=24,
+            surrogate_generations=5,
+        ),
     )
     tied = constraints.ties[0].split(",") if constraints.ties else []
     known = dict(zip(free.names, free.choices, strict=True))

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import re
+import time
+from pathlib import Path
 
 import pytest
 
 from edgekd import progress
-from edgekd.progress import Lines, Progress, Silent
+from edgekd.cli.bar import Bar
+from edgekd.progress import Events, Lines, Progress, Recorded, Silent
+from edgekd.store import RunFolder
 
 
 class Terminal(io.StringIO):
@@ -21,6 +28,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return 1e9 + self.now
 
 
 @pytest.fixture
@@ -83,3 +93,51 @@ def test_silent_shows_nothing_and_both_follow_the_protocol(capsys: pytest.Captur
         watcher.update(1, 2, "text")
         watcher.end("done")
     assert capsys.readouterr() == ("", "")
+
+
+def test_events_are_one_json_document_a_line(clock: Clock) -> None:
+    stream = io.StringIO()
+    events = Events(stream)
+    events.begin("search")
+    clock.now += 30.0
+    events.update(25, 100, "25 plans")
+    clock.now += 0.5
+    events.update(26, 100, "too soon after the last")
+    clock.now += 0.1
+    events.update(100, 100, "the last one is always told")
+    events.end("100 plans")
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in told] == ["begin", "update", "update", "end"]
+    assert {line["stage"] for line in told} == {"search"}
+    # A quarter took 30 s, so three quarters take 90.
+    assert (told[1]["done"], told[1]["total"], told[1]["seconds_left"]) == (25, 100, 90.0)
+    assert told[3]["seconds"] == pytest.approx(30.6)
+
+
+def test_what_is_kept_for_others_is_the_latest_and_only_in_a_run(clock: Clock, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    recorded = Recorded(Silent(), folder)
+    recorded.begin("load")
+    assert list(tmp_path.iterdir()) == []
+    folder.manifest.write_text("{}")
+    recorded.begin("search")
+    for done in range(1, 31):
+        clock.now += 0.1
+        recorded.update(done, 100, f"{done} plans")
+    latest = json.loads(folder.progress.read_text())
+    # At most a second old.
+    assert (latest["stage"], latest["total"], latest["process"]) == ("search", 100, os.getpid())
+    assert 20 <= latest["done"] <= 30
+
+
+def test_on_a_terminal_a_bar_gives_way_to_the_line_of_its_stage() -> None:
+    stream = Terminal()
+    with Bar(stream) as bar:
+        bar.begin("search")
+        bar.update(25, 100, "best [loss] 0.3")
+        time.sleep(0.3)  # rich draws ten times a second
+        bar.end("100 plans [all]")
+    text = stream.getvalue()
+    assert "25%" in text
+    assert "best [loss] 0.3" in text
+    assert re.search(r"search   100 plans \[all\]  \(\ds\)", text)

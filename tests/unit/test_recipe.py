@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekd.errors import RecipeError, UnknownNameError
 from edgekd.recipe import Recipe, read_recipe, recipe_to_toml
+from edgekd.records.distillation import Choice, Term
 
 
 def recipe_file(folder: Path, text: str) -> Path:
@@ -36,11 +38,24 @@ OTHER = Recipe(
     min_width=0.25,
     search_samples=1,
     recalibration_samples=2,
+    algorithm="random",
+    objectives=("loss", "size"),
+    surrogate=False,
     evaluations=1,
     population=4,
+    search_seconds=1200.0,
+    patience=5,
+    min_search_accuracy=0.5,
     baseline=True,
     size_of="fp32",
     task="regression",
+    curriculum=True,
+    balance=True,
+    distill=(
+        Term(loss=Choice("decoupled", (("beta", 2.0),)), weight=0.5, temperature=2.0),
+        Term(loss=Choice("soft-target"), temperature_schedule=Choice("cosine", (("end", 2),))),
+        Term(loss=Choice("hint"), schedule=Choice("linear"), adapter=Choice("1x1"), layers=(("a.b", "c"), ("d", "e"))),
+    ),
 )
 
 
@@ -70,6 +85,17 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path: Path) -> None:
     assert caught.value.found == "'learningrate'"
     assert "Did you mean 'learning_rate'?" in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "near"),
+    [({"algorithm": "nsga"}, "nsga"), ({"objectives": ("loss", "energi")}, "energy")],
+    ids=["algorithm", "objective"],
+)
+def test_an_unknown_algorithm_or_objective_names_the_nearest_known_one(setting: dict[str, Any], near: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{near}") as caught:
+        Recipe(**setting)
+    assert caught.value.where == f"recipe, {next(iter(setting))}"
 
 
 @pytest.mark.parametrize(
@@ -152,3 +178,50 @@ def test_float_and_quantized_epochs_add_up_and_at_least_one_is_quantized(
     recipe = Recipe(epochs=epochs, quantized_share=share)
     assert recipe.quantized_epochs == quantized
     assert recipe.float_epochs + recipe.quantized_epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "found"),
+    [
+        ("distill = []", "distill", "an empty list"),
+        ('distill = "hint"', "distill", "'hint'"),
+        ("[[distill]]\nweight = 1.0", "distill 1", "none"),
+        ("[[distill]]\nloss = 3", "distill 1, loss", "3"),
+        ("[[distill]]\nloss = { beta = 2 }", "distill 1, loss", "{'beta': 2}"),
+        ('[[distill]]\nloss = "task"\n[[distill]]\nloss = "hint"\nweight = "much"', "distill 2, weight", "'much'"),
+        ('[[distill]]\nloss = "hint"\nlayers = ["relu"]', "distill 1, layers", "['relu']"),
+        ('[[distill]]\nloss = "hint"\nschedule = ["linear"]', "distill 1, schedule", "['linear']"),
+    ],
+)
+def test_a_wrong_distill_table_names_table_setting_and_value(tmp_path: Path, text: str, where: str, found: str) -> None:
+    path = recipe_file(tmp_path, text)
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert caught.value.where == f"{path}, {where}"
+    assert caught.value.found == found
+    assert "docs/distillation.md" in caught.value.hint
+
+
+def test_an_unknown_setting_of_a_distill_table_names_the_nearest(tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, '[[distill]]\nloss = "hint"\nweigth = 0.5\n')
+    with pytest.raises(UnknownNameError, match="Did you mean 'weight'"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("terms", "found"),
+    [
+        ((), "no term"),
+        ((Term(loss=Choice("task"), weight=0.0), Term(loss=Choice("hint"), weight=0.0)), "weights 0, 0"),
+    ],
+)
+def test_terms_that_weigh_nothing_are_refused(terms: tuple[Term, ...], found: str) -> None:
+    with pytest.raises(RecipeError, match="sum to more than 0") as caught:
+        Recipe(distill=terms)
+    assert caught.value.found == found
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
+def test_a_weight_that_is_none_is_refused_with_its_term(weight: float) -> None:
+    with pytest.raises(RecipeError, match="'hint', weight"):
+        Term(loss=Choice("hint"), weight=weight)

@@ -1,5 +1,23 @@
-"""The soft-target loss, which the included tasks are made with, under the name of a distillation loss."""
+"""The softened outputs of the teacher, as the task at hand softens them."""
 
-from edgekd.tasks.soft_target import soft_target
+from __future__ import annotations
 
-__all__ = ["soft_target"]
+from typing import ClassVar
+
+import torch
+
+from edgekd.distill.losses.base import LOSSES, Loss, Seen
+
+
+@LOSSES.register
+class SoftTarget(Loss):
+    """The task's own distance from the teacher: for classification `T^2 KL(teacher || student)`.
+
+    Source: `edgekd.tasks.soft_target` for classification and segmentation; `edgekd.tasks` for the others.
+    """
+
+    name: ClassVar[str] = "soft-target"
+
+    def distance(self, seen: Seen) -> torch.Tensor:
+        """Return the distance of the outputs, `[batch]`."""
+        return seen.task.distillation(seen.student.outputs, seen.teacher.outputs, seen.temperature)

@@ -10,7 +10,8 @@ from torch import nn
 
 from edgekd.data import Images, Normalization
 from edgekd.prune.groups import find_groups
-from edgekd.search.accuracy import candidate_loss, candidate_network, recalibrate
+from edgekd.search.accuracy import candidate_network, candidate_score, recalibrate
+from edgekd.search.ledger import Score
 
 MEAN, STD = 0.25, 0.5
 NORMALIZATION = Normalization(mean=(MEAN,), std=(STD,))
@@ -71,7 +72,7 @@ def test_the_loss_is_the_mean_cross_entropy_by_hand() -> None:
         logits = network(torch.from_numpy(inputs_of(images)).float()).double().numpy()
     log_share = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     by_hand = -log_share[np.arange(30), images.y.numpy()].mean()
-    assert candidate_loss(network, images, NORMALIZATION) == pytest.approx(by_hand, rel=1e-5)
+    assert candidate_score(network, images, NORMALIZATION).loss == pytest.approx(by_hand, rel=1e-5)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)
@@ -79,7 +80,7 @@ def test_a_loss_that_is_not_finite_counts_as_infinite(bad: float) -> None:
     network = rebuilt(classifier(), (1, 4, 4))
     with torch.no_grad():
         next(iter(network.parameters())).fill_(bad)
-    assert candidate_loss(network, some_images(10), NORMALIZATION) == math.inf
+    assert candidate_score(network, some_images(10), NORMALIZATION) == Score(loss=math.inf, metric=None)
 
 
 def test_the_candidate_of_the_full_plan_is_the_network_with_recalibrated_statistics() -> None:

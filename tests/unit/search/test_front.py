@@ -6,7 +6,7 @@ import math
 import pytest
 
 from edgekd.errors import SearchError
-from edgekd.records import Candidate, ParetoFront, Plan
+from edgekd.records import Candidate, ParetoFront, Plan, SurrogateQuality
 from edgekd.search.front import choose, front_document, make_front
 
 
@@ -30,6 +30,8 @@ def front(*candidates: Candidate) -> ParetoFront:
         reference_point=(3.0, 100.0),
         history=[(2, 1.0), (4, 2.5)],
         seed=7,
+        ended_by="time",
+        surrogate=[None, SurrogateQuality(trained_on=2, unseen=2, kendall_tau=1.0, mean_absolute_error=0.25)],
     )
 
 
@@ -79,7 +81,13 @@ def test_the_document_holds_every_field_of_the_front_as_json() -> None:
         "hypervolume": made.hypervolume,
         "evaluations": 2,
         "seed": 7,
+        "algorithm": "nsga2",
+        "ended_by": "time",
         "history": [[2, 1.0], [4, 2.5]],
+        "surrogate": [
+            None,
+            {"trained_on": 2, "unseen": 2, "kendall_tau": 1.0, "mean_absolute_error": 0.25},
+        ],
         "candidates": [
             {
                 "id": best.plan.id,
@@ -90,6 +98,8 @@ def test_the_document_holds_every_field_of_the_front_as_json() -> None:
                 "memory_bytes": 6,
                 "macs": 2,
                 "parameters": 4,
+                "loss": None,
+                "metric": None,
             },
             {
                 "id": made.candidates[1].plan.id,
@@ -100,6 +110,8 @@ def test_the_document_holds_every_field_of_the_front_as_json() -> None:
                 "memory_bytes": 3,
                 "macs": 1,
                 "parameters": 2,
+                "loss": None,
+                "metric": None,
             },
         ],
     }

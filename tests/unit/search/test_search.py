@@ -11,13 +11,17 @@ import pytest
 
 from edgekd.errors import OutputError
 from edgekd.records import Budget, Generation, ParetoFront, Plan
+from edgekd.search.costs import PlanCosts
 from edgekd.search.front import choose, front_document
-from edgekd.search.search import PlanCosts, SearchSettings, search_widths
+from edgekd.search.ledger import Score
+from edgekd.search.search import search_widths
+from edgekd.search.settings import SearchSettings
 from edgekd.search.space import Widths, WidthSpace
 
 SPACE = WidthSpace(names=("a", "b", "c"), choices=((8, 16, 24, 32), (8, 16, 24, 32), (8, 16, 24, 32, 40, 48)))
 FULL = 32 + 32 + 48
-SETTINGS = SearchSettings(evaluations=60, population=12, seed=0)
+QUICK = {"surrogate_population": 24, "surrogate_generations": 8}
+SETTINGS = SearchSettings(evaluations=60, population=12, seed=0, **QUICK)
 SIZE = Budget(quantity="size_bytes", limit=7_000.0)
 LATENCY = Budget(quantity="latency_us", limit=400.0)
 MEMORY = Budget(quantity="memory_bytes", limit=64 * 48.0)
@@ -42,6 +46,9 @@ class Loss:
         self.asked: list[str] = []
         self._special = special
 
+    def measure(self, plan: Plan) -> Score:
+        return Score(loss=self(plan))
+
     def __call__(self, plan: Plan) -> float:
         given = self._special(len(self.asked) + 1, plan)
         self.asked.append(plan.id)
@@ -52,7 +59,7 @@ class Loss:
 
 
 def search(loss: Loss, *budgets: Budget, settings: SearchSettings = SETTINGS, **options: Any) -> ParetoFront:
-    return search_widths(SPACE, costs=costs, loss=loss, budgets=budgets, settings=settings, **options)
+    return search_widths(SPACE, costs=costs, measure=loss.measure, budgets=budgets, settings=settings, **options)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +99,7 @@ def test_no_loss_is_measured_twice_and_no_more_than_the_settings_allow() -> None
 @pytest.mark.parametrize("evaluations", [1, 5, 12, 13, 30])
 def test_few_evaluations_are_kept_to_even_when_they_are_less_than_a_generation(evaluations: int) -> None:
     loss = Loss()
-    search(loss, settings=SearchSettings(evaluations=evaluations, population=12, seed=0))
+    search(loss, settings=SearchSettings(evaluations=evaluations, population=12, seed=0, **QUICK))
     assert 1 <= len(loss.asked) <= evaluations
 
 
@@ -112,7 +119,7 @@ def test_a_seed_gives_one_front_and_another_seed_another_search() -> None:
     assert search(first, SIZE) == search(second, SIZE)
     assert first.asked == second.asked
     third = Loss()
-    search(third, SIZE, settings=SearchSettings(evaluations=60, population=12, seed=1))
+    search(third, SIZE, settings=SearchSettings(evaluations=60, population=12, seed=1, **QUICK))
     assert third.asked != first.asked
 
 
@@ -207,7 +214,7 @@ def test_progress_counts_up_to_the_evaluations() -> None:
     search_widths(
         SPACE,
         costs=costs,
-        loss=Loss(),
+        measure=Loss().measure,
         budgets=(SIZE,),
         settings=SETTINGS,
         on_progress=lambda done, total, best: calls.append((done, total, best)),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 from digits import Digits
 
-from edgekd.errors import InfeasibleError, TargetError
+from edgekd.errors import InfeasibleError, RecipeError, TargetError
 from edgekd.hardware.target import load_target
 from edgekd.inputs import Inputs, ModelSource, load_inputs
 from edgekd.models.exported import export_program
@@ -20,6 +22,7 @@ from edgekd.records import Budget, ParetoFront, Target
 from edgekd.search.plan_costs import require_tables
 from edgekd.search.stage import find_front
 from edgekd.store import RunFolder
+from edgekd.tasks import REGRESSION
 
 RECIPE = Recipe(evaluations=12, population=12)
 ORIGINAL_BYTES = 84_000  # about that of the teacher's int8 file
@@ -30,7 +33,7 @@ def inputs(digits: Digits) -> Inputs:
     return load_inputs(ModelSource(path=digits.model), digits.data, RECIPE, None)
 
 
-def front_of(inputs: Inputs, folder: Path, *budgets: Budget) -> ParetoFront:
+def front_of(inputs: Inputs, folder: Path, *budgets: Budget, recipe: Recipe = RECIPE) -> ParetoFront:
     network = inputs.model.network
     return find_front(
         network,
@@ -39,7 +42,7 @@ def front_of(inputs: Inputs, folder: Path, *budgets: Budget) -> ParetoFront:
         target=load_target("jetson-tx2"),
         budgets=budgets,
         original_bytes=ORIGINAL_BYTES,
-        recipe=RECIPE,
+        recipe=recipe,
         run=RunFolder(folder),
         on_progress=lambda _done, _total, _text: None,
     )
@@ -101,6 +104,30 @@ def test_a_budget_that_no_table_can_answer_is_refused() -> None:
     with pytest.raises(TargetError, match="a table of latency") as caught:
         require_tables(board, (Budget(quantity="latency_us", limit=1.0),))
     assert caught.value.where == "target 'my-board'"
+
+
+def test_an_accuracy_to_keep_is_refused_for_a_task_whose_metric_is_better_when_lower(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    regression = dataclasses.replace(inputs, task=REGRESSION)
+    with pytest.raises(RecipeError, match="better when lower") as caught:
+        front_of(regression, tmp_path, recipe=dataclasses.replace(RECIPE, min_search_accuracy=0.5))
+    assert caught.value.where == "recipe, min_search_accuracy"
+
+
+def test_rounds_with_a_surrogate_leave_its_error_in_their_files_and_the_accuracy_of_each_plan(
+    inputs: Inputs, tmp_path: Path
+) -> None:
+    front = front_of(inputs, tmp_path, recipe=dataclasses.replace(RECIPE, evaluations=24))
+    paths = sorted((tmp_path / "search" / "generations").iterdir())
+    documents = [json.loads(path.read_text()) for path in paths]
+    assert documents[0]["surrogate"] is None
+    for before, document in itertools.pairwise(documents):
+        assert document["surrogate"]["trained_on"] == before["evaluations"]
+        assert document["surrogate"]["unseen"] == len(document["candidates"])
+    assert len(documents) > 1
+    assert all(0 <= c["metric"] <= 1 for document in documents for c in document["candidates"])
+    assert front.ended_by == "evaluations"
 
 
 def test_a_search_done_again_leaves_the_same_generations_and_one_event_each(inputs: Inputs, tmp_path: Path) -> None:

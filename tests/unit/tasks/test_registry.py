@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
+import packages
 import pytest
 import torch
 
@@ -18,14 +18,8 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "tasks.md"
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, package: str, entry: str, code: str) -> None:
-    """Put a package with one entry point where Python finds it, as pip would."""
-    about = folder / f"{package}-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[edgekd.tasks]\n{entry}\n")
-    (folder / f"{package}.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, package, raising=False)
+    """Install a package that offers a task."""
+    packages.install(folder, monkeypatch, package, f"[edgekd.tasks]\n{entry}\n", code)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgekd.search.nsga2 import hypervolume, minimize, non_dominated
+from edgekd.search.nsga import minimize
+from edgekd.search.pareto import hypervolume, non_dominated
 
 Array = npt.NDArray[np.float64]
 Genes = npt.NDArray[np.int64]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekd.distill.losses.soft_target import soft_target
+from edgekd.tasks.soft_target import soft_target
 
 
 def logits(seed: int, *, batch: int = 6, classes: int = 5, scale: float = 3.0) -> torch.Tensor:
