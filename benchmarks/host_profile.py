@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from networks import VGG, DenseNet, MobileNetV2, ResNet
+from architectures import VGG, DenseNet, MobileNetV2, ResNet
 from scipy.stats import spearmanr
 from timing import RESULTS
 from torch import nn

@@ -12,7 +12,7 @@ from typing import Any
 
 import timing
 import torch
-from networks import MobileNetV2, ResNet56
+from architectures import MobileNetV2, ResNet56
 from torch import fx
 
 from edgekd.export.onnx.direct import emit

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 import timing
 import torch
-from networks import ResNet56
+from architectures import ResNet56
 
 from edgekd.export.size import SizeModel
 from edgekd.hardware.cost import load_cost_model, predict_energy_uj, predict_latency_us

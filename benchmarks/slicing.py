@@ -15,7 +15,7 @@ from typing import Any
 
 import timing
 import torch
-from networks import MobileNetV2, ResNet56
+from architectures import MobileNetV2, ResNet56
 from torch import nn
 
 from edgekd.models.exported import export_program

@@ -23,7 +23,7 @@ _CLASSES = (2, 10, 100, 1000)
 # Networks between the largest asked for and a 32nd of it.
 _OCTAVES = 5.0
 # Which networks a number stands for changes with this.
-SUITE = 2
+SUITE = 3
 
 
 def suite_shape(number: int) -> tuple[int, int, int]:
@@ -42,7 +42,7 @@ def random_network(number: int, *, most_macs: float) -> nn.Module:
     drawn = np.random.default_rng([number, 1])
     wanted = most_macs * 2.0 ** -drawn.uniform(0.0, _OCTAVES)
     scale = 1.0
-    for _ in range(4):  # MACs are nearly quadratic in the widths, so this comes close
+    for _ in range(6):  # MACs are nearly quadratic in the widths, so this comes close
         maker = _Maker(side=suite_shape(number)[1], scale=scale, drawn=np.random.default_rng([number, 2]))
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(number)
@@ -242,7 +242,9 @@ class _Maker:
         return self._rounded(min(width, _MOST_CHANNELS))
 
     def _rounded(self, width: float) -> int:
-        step = 8 if width >= 4 and self._happens(0.8) else 1
+        # Drawn in any case, so that a network of another scale is the same one, wider or narrower.
+        is_aligned = self._happens(0.8)
+        step = 8 if width >= 4 and is_aligned else 1
         return max(step, round(width / step) * step, 2)
 
     def _happens(self, probability: float) -> bool:

@@ -113,7 +113,7 @@ def test_networks_for_a_model_are_itself_and_others_of_the_widths_a_search_may_c
     source = model_subjects(from_module(module, (torch.zeros(2, 3, 8, 8),)), "a" * 64, 8)
     subjects = [source(number) for number in range(8)]
     made = [subject.operators.columns()["out_channels"].tolist() for subject in subjects]
-    assert made[0] == [32, 24, 24, 5]
+    assert made[0] == [32, 24, 24, 24, 5]
     assert {widths[0] for widths in made} <= {8, 16, 24, 32}
     assert {widths[1] for widths in made} <= {8, 16, 24}
     assert len({tuple(widths) for widths in made}) > 4
