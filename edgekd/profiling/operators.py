@@ -29,6 +29,8 @@ _FIRST_CHECK = 1_000_000
 _BATCH = 8
 _LEAST_NETWORKS = 3 * _BATCH
 LEAST_CHECKS = 8
+# So many numbers are looked at for each network that is asked for.
+_DRAWS = 4
 _LIMIT_S = 180.0
 # Two rounds of a network that agree so well are enough.
 _AGREEING = 0.04
@@ -92,17 +94,18 @@ def measure_operators(
     What the journal holds is not measured again. Several devices, which must be alike, share the networks.
 
     Raises:
+        InputError: There are too few different networks.
         DeviceError: The device cannot run a network.
         ConnectionLostError: The device is gone; what was measured is in the journal.
     """
     end = None if settings.time_budget_s is None else time.monotonic() + settings.time_budget_s
-    total = settings.checks + settings.networks
-    checks = range(_FIRST_CHECK, _FIRST_CHECK + settings.checks)
+    checks, networks = _different(subjects, settings)
+    total = len(checks) + len(networks)
     for begun, numbers in _batches(checks, 0):
         measure_shared(devices, [subjects(n) for n in numbers], journal, settings, is_check=True)
         on_progress(begun, total, "networks to test on")
-    for begun, numbers in _batches(range(settings.networks), settings.checks):
-        if end is not None and time.monotonic() > end and begun - settings.checks > _LEAST_NETWORKS:
+    for begun, numbers in _batches(networks, len(checks)):
+        if end is not None and time.monotonic() > end and begun - len(checks) > _LEAST_NETWORKS:
             return
         batch = [subjects(n) for n in numbers]
         measure_shared(devices, batch, journal, settings, is_check=False)
@@ -145,7 +148,30 @@ def measure_batch(
                     journal.add(_measure(device, digest, subject, setting, settings, is_check=is_check))
 
 
-def _batches(numbers: range, done: int) -> Iterator[tuple[int, range]]:
+def _different(subjects: SubjectSource, settings: OperatorSettings) -> tuple[list[int], list[int]]:
+    """Return the numbers of different networks, first those to test on; a small model has few plans."""
+    seen: set[str] = set()
+    found: list[list[int]] = []
+    for first, count in ((_FIRST_CHECK, settings.checks), (0, settings.networks)):
+        chosen: list[int] = []
+        for number in range(first, first + _DRAWS * count):
+            name = subjects(number).name
+            if name not in seen and len(chosen) < count:
+                chosen.append(number)
+                seen.add(name)
+        found.append(chosen)
+    checks, networks = found
+    if len(checks) < LEAST_CHECKS or len(networks) < _LEAST_NETWORKS:
+        raise InputError(
+            "--for",
+            expected=f"a model of at least {LEAST_CHECKS + _LEAST_NETWORKS} different plans",
+            found=str(len(seen)),
+            hint="Leave --for out: a table of all kinds of networks covers so small a model, too.",
+        )
+    return checks, networks
+
+
+def _batches(numbers: Sequence[int], done: int) -> Iterator[tuple[int, Sequence[int]]]:
     """Return batches with how many networks are done after each."""
     for first in range(0, len(numbers), _BATCH):
         batch = numbers[first : first + _BATCH]

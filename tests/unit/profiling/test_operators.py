@@ -121,6 +121,14 @@ def test_networks_for_a_model_are_itself_and_others_of_the_widths_a_search_may_c
     assert {subject.name[:12] for subject in subjects} == {"a" * 12}
 
 
+def test_a_model_of_few_plans_has_no_table_of_its_own(tmp_path):
+    module = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5))
+    source = model_subjects(from_module(module, (torch.zeros(2, 3, 8, 8),)), "a" * 64, 8)
+    with pytest.raises(InputError) as caught:
+        measure_operators([], source, Journal(tmp_path / "ops.jsonl", DEVICE), SETTINGS, lambda *_: None)
+    assert (caught.value.where, caught.value.found) == ("--for", "4")
+
+
 # The journal
 
 
