@@ -22,10 +22,9 @@ from scipy.stats import spearmanr
 from timing import RESULTS
 from torch import nn
 
-from edgekd.hardware.cost import predict_cost
+from edgekd.hardware.cost import load_cost_model, predict_cost
 from edgekd.hardware.data import users_profiles
 from edgekd.hardware.measured import MeasuredTable
-from edgekd.hardware.table_files import find_table
 from edgekd.models.exported import export_program
 from edgekd.models.rewrite import rebuild
 from edgekd.profiling.connection import connect
@@ -83,8 +82,8 @@ def main() -> None:
             measure_batch(device, batch, journal, SETTINGS, is_check=True)
     settings = []
     for setting in SETTINGS.each:
-        measured = find_table("host", "cpu", setting.precision, threads=setting.threads, folder=profiles)
-        if measured is None:
+        measured = load_cost_model("host", "cpu", setting.precision, threads=setting.threads, folder=profiles)
+        if not isinstance(measured, MeasuredTable):
             raise SystemExit(f"no table of {setting} under {profiles}: edgekd profile ops --target host")
         entries = journal.best(setting, is_check=True)
         networks = list(_networks(measured, {e.network: e for e in entries}))

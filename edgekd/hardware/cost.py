@@ -9,9 +9,9 @@ nothing was published there is no model, and the cost is unknown.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from edgekd.hardware import forms
+from edgekd.hardware.lookup import LatencyModel, load_cost_model
 from edgekd.hardware.measured import MeasuredTable
 from edgekd.hardware.operators import MAC_FEATURES, Floats, Operators, elements, features
 from edgekd.hardware.profile import (
@@ -20,11 +20,9 @@ from edgekd.hardware.profile import (
     Coverage,
     EnergyModel,
     HeldOutError,
-    load_fitted_model,
     read_profile,
 )
-from edgekd.hardware.table_files import find_table
-from edgekd.records import Cost, Precision, Prediction
+from edgekd.records import Cost, Prediction
 
 # Networks of 3x3 convolutions differ by that much in the share of their first layer and head.
 _SHARE_SLACK = 0.05
@@ -44,37 +42,6 @@ __all__ = [
     "predict_latency_us",
     "read_profile",
 ]
-
-
-LatencyModel = CostModel | MeasuredTable
-
-
-def load_cost_model(
-    target: str,
-    processor: str,
-    precision: Precision,
-    *,
-    runtime: str | None = None,
-    threads: int | None = None,
-    folder: Path | None = None,
-) -> LatencyModel | None:
-    """Return the user's measured table, or else the fitted model that comes with EdgeKD, or `None` without either.
-
-    Args:
-        target: Name of the target.
-        processor: Its kind, `cpu` or `gpu`.
-        precision: Of the network that runs there.
-        runtime: Only that one, such as `ncnn`.
-        threads: Only measurements with as many; by default tables of most threads, and the preferred model.
-        folder: Of the fitted models and measured tables, if not the user's own and those that come with EdgeKD.
-
-    Raises:
-        ProfileError: A file is there and wrong; the message names the key.
-    """
-    table = find_table(target, processor, precision, runtime=runtime, threads=threads, folder=folder)
-    if table is not None:
-        return table
-    return load_fitted_model(target, processor, precision, runtime=runtime, threads=threads, folder=folder)
 
 
 def predict_latency_us(model: LatencyModel, operators: Operators) -> Floats:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekd.errors import ProfileError
-from edgekd.hardware.data import data_folder
 from edgekd.hardware.operators import FEATURES, MAC_FEATURES
 from edgekd.hardware.profile_checks import check_agreement
 from edgekd.records import Precision
@@ -135,47 +134,6 @@ class CostModel:
         """The name of its files in the folder of its target, without suffix."""
         threads = () if self.threads is None else (f"{self.threads}t",)
         return "-".join((self.processor, self.precision, self.runtime, *threads))
-
-
-def load_fitted_model(
-    target: str,
-    processor: str,
-    precision: Precision,
-    *,
-    runtime: str | None = None,
-    threads: int | None = None,
-    folder: Path | None = None,
-) -> CostModel | None:
-    """Return the cost model of a processor in a precision, or `None` where nothing was published to fit to.
-
-    Of several that agree with what is asked for, the preferred one is returned, and where that is not among them
-    the one of most threads.
-
-    Args:
-        target: Name of the target.
-        processor: Its kind, `cpu` or `gpu`.
-        precision: Of the network that runs there.
-        runtime: Only that one, such as `ncnn`.
-        threads: Only measurements with as many.
-        folder: Of the profiles, if not those that come with EdgeKD.
-
-    Raises:
-        ProfileError: A file is there and wrong, or not exactly one is preferred; the message names the key.
-    """
-    place = (folder or data_folder("profiles")) / target
-    models = [read_profile(path) for path in sorted(place.glob(f"{processor}-{precision}-*.toml"))]
-    if not models:
-        return None
-    preferred = [model.file_stem for model in models if model.is_preferred]
-    if len(preferred) != 1:
-        raise ProfileError(
-            f"{place}, key 'preferred'",
-            expected=f"exactly one preferred profile among those of the {processor} in {precision}",
-            found=", ".join(preferred) or "none",
-            hint="Set 'preferred = true' in one of them and false in the others.",
-        )
-    fitting = [model for model in models if runtime in (None, model.runtime) and threads in (None, model.threads)]
-    return max(fitting, key=lambda model: (model.is_preferred, model.threads or 0), default=None)
 
 
 def read_profile(path: Path) -> CostModel:

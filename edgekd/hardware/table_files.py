@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekd.errors import ProfileError
-from edgekd.hardware.data import users_profiles
 from edgekd.hardware.interpolation import KindModel, OperatorList, kind_model
 from edgekd.hardware.measured import MeasuredNetwork, MeasuredTable, Rows, TableCheck
 from edgekd.hardware.profile import Bounds, Coverage
 from edgekd.hardware.table_rows import rows_from_csv, rows_to_csv
-from edgekd.records import Precision
 from edgekd.store import write_text
 
 if TYPE_CHECKING:
@@ -78,36 +76,6 @@ def read_table(path: Path) -> MeasuredTable:
         check=_to_check(content.check),
         warnings=tuple(content.warnings),
     )
-
-
-def find_table(
-    target: str,
-    processor: str,
-    precision: Precision,
-    *,
-    runtime: str | None = None,
-    threads: int | None = None,
-    folder: Path | None = None,
-) -> MeasuredTable | None:
-    """Return the user's table of a processor in a precision, or `None` where there is none.
-
-    Of several that agree with what is asked for, that of most threads is returned.
-
-    Raises:
-        ProfileError: A file is there and wrong.
-    """
-    place = (folder or users_profiles()) / target
-    tables = [read_table(path) for path in sorted(place.glob(f"{processor}-{precision}-*.toml")) if _is_table(path)]
-    fitting = [table for table in tables if runtime in (None, table.runtime) and threads in (None, table.threads)]
-    return max(fitting, key=lambda table: table.threads, default=None)
-
-
-def _is_table(path: Path) -> bool:
-    """Fitted models have names of the same form, but say another origin in the TOML."""
-    try:
-        return 'origin = "fitted"' not in path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return True  # `read_table` says what is wrong
 
 
 def _check(path: Path, content: TableFile, rows: Rows, text: str) -> None:

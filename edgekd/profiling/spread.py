@@ -51,6 +51,6 @@ def measure_spread(device: Device, path: Path, settings: Settings) -> Spread:
         high_us=high * (1 + settings.tolerance),
         runs=sum(entry["runs"] for entry in found),
         is_settled=is_settled,
-        runtime=f"{runtime_of(device, found[0])}, {settings.provider}, {settings.threads} threads",
+        runtime=f"{runtime_of(device, found[0])}, {settings.provider}, threads: {settings.threads}",
         warnings=tuple(dict.fromkeys(warning for entry in found for warning in entry["warnings"])),
     )

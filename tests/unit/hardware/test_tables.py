@@ -15,7 +15,7 @@ from edgekd.hardware.data import users_profiles
 from edgekd.hardware.interpolation import OperatorList
 from edgekd.hardware.measured import MeasuredNetwork, MeasuredTable, Rows, TableCheck
 from edgekd.hardware.profile import Coverage
-from edgekd.hardware.table_files import find_table, read_table, write_table
+from edgekd.hardware.table_files import read_table, write_table
 from edgekd.profiling.fit import fit_kinds
 
 INTERVAL = (-0.1, 0.08)
@@ -95,9 +95,9 @@ def test_a_users_table_replaces_the_model_that_comes_with_edgekd(table, tmp_path
 def test_of_several_tables_that_of_most_threads_counts_unless_another_is_asked_for(table, tmp_path):
     for threads in (1, 4, 2):
         write_table(dataclasses.replace(table, threads=threads), tmp_path)
-    assert find_table("rpi4", "cpu", "fp32", folder=tmp_path).threads == 4
-    assert find_table("rpi4", "cpu", "fp32", threads=1, folder=tmp_path).threads == 1
-    assert find_table("rpi4", "cpu", "fp32", threads=3, folder=tmp_path) is None
+    assert load_cost_model("rpi4", "cpu", "fp32", folder=tmp_path).threads == 4
+    assert load_cost_model("rpi4", "cpu", "fp32", threads=1, folder=tmp_path).threads == 1
+    assert load_cost_model("rpi4", "cpu", "fp32", threads=3, folder=tmp_path) is None
 
 
 def test_users_tables_lie_in_their_data_folder(monkeypatch):
@@ -175,4 +175,4 @@ def test_a_table_of_another_target_is_refused(path, tmp_path):
     other = tmp_path / "jetson-nano"
     (tmp_path / "rpi4").rename(other)
     with pytest.raises(ProfileError, match="expected what the path says, jetson-nano"):
-        find_table("jetson-nano", "cpu", "fp32", folder=tmp_path)
+        load_cost_model("jetson-nano", "cpu", "fp32", folder=tmp_path)
